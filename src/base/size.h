@@ -1,0 +1,13 @@
+/* Byte counts for people. */
+#ifndef BASE_SIZE_H
+#define BASE_SIZE_H
+
+#include <stdint.h>
+
+#define SIZE_TEXT_MAX 16
+
+/* "531 MB", "1.6 GB": decimal units, as file managers and download pages show them; one decimal place
+ * below ten. Returns out. A negative count gives "?". */
+const char *size_text(int64_t bytes, char out[SIZE_TEXT_MAX]);
+
+#endif

@@ -1,0 +1,95 @@
+/* The machine's processors and how much of them this process may use.
+ *
+ * Containers limit processors in two ways: by affinity, which sched_getaffinity shows, and by a CPU time
+ * quota, which only the control group's cpu.max shows. Using more threads than the quota allows makes
+ * the kernel stop all of them for the rest of each period, which is far worse than using fewer. */
+#include "os/cpu.h"
+
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "os/file.h"
+
+#ifdef __linux__
+
+static int32_t allowed_processors(void)
+{
+    cpu_set_t set; /* 1024 processors; on larger machines the call fails and those online are counted */
+    if (sched_getaffinity(0, sizeof set, &set) == 0) return CPU_COUNT(&set);
+    return (int32_t)sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* The processors that one cpu.max ("MICROSECONDS|max PERIOD") grants, rounded up; INT32_MAX without limit. */
+static int32_t quota_of(const char *path)
+{
+    char text[64];
+    char *end;
+    file_read_head(path, text, sizeof text);
+    long long quota = strtoll(text, &end, 10);
+    long long period = strtoll(end, NULL, 10);
+    if (quota <= 0 || period <= 0) return INT32_MAX;
+    long long n = quota / period + (quota % period != 0);
+    return n < INT32_MAX ? (int32_t)n : INT32_MAX;
+}
+
+/* The tightest quota of our control group (version 2) and all its parents. */
+static int32_t cgroup_processors(void)
+{
+    char groups[4096];
+    char path[sizeof groups + 64];
+    file_read_head("/proc/self/cgroup", groups, sizeof groups);
+    char *group = strncmp(groups, "0::", 3) == 0 ? groups : strstr(groups, "\n0::");
+    if (!group) return INT32_MAX;
+    group = strchr(group, '/');
+    if (!group) return INT32_MAX;
+    group[strcspn(group, "\n")] = '\0';
+
+    int32_t fewest = INT32_MAX;
+    for (;;) {
+        snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
+        int32_t n = quota_of(path);
+        if (n < fewest) fewest = n;
+        char *slash = strrchr(group, '/');
+        if (!slash) return fewest;
+        *slash = '\0';
+    }
+}
+
+int32_t cpu_count(void)
+{
+    int32_t allowed = allowed_processors();
+    int32_t quota = cgroup_processors();
+    int32_t n = quota < allowed ? quota : allowed;
+    return n > 1 ? n : 1;
+}
+
+#else
+
+int32_t cpu_count(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    return n > 1 ? (int32_t)n : 1;
+}
+
+#endif
+
+void cpu_name(char *out, int32_t len)
+{
+    char info[4096]; /* the first processor's entry */
+    struct utsname machine;
+    file_read_head("/proc/cpuinfo", info, sizeof info);
+    const char *name = strstr(info, "model name");
+    if (name) name = strchr(name, ':');
+    if (name) {
+        name += 1 + strspn(name + 1, " \t");
+        snprintf(out, (size_t)len, "%.*s", (int)strcspn(name, "\n"), name);
+    } else {
+        /* Arm kernels print numbers instead of a name, other systems have no such file. */
+        snprintf(out, (size_t)len, "%s", uname(&machine) == 0 ? machine.machine : "unknown processor");
+    }
+}

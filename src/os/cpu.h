@@ -1,0 +1,13 @@
+/* The machine's processors and how much of them we may use. (Instruction sets: kern/kern.h.) */
+#ifndef OS_CPU_H
+#define OS_CPU_H
+
+#include <stdint.h>
+
+/* Processors that this process may run on (affinity and cgroup v2 quota, rounded up); at least 1. */
+int32_t cpu_count(void);
+
+/* Human-readable processor name ("AMD EPYC"), at most len - 1 bytes. */
+void cpu_name(char *out, int32_t len);
+
+#endif

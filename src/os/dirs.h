@@ -1,0 +1,20 @@
+/* Where things live on disk (XDG base directory specification). */
+#ifndef OS_DIRS_H
+#define OS_DIRS_H
+
+#include "base/err.h"
+
+enum dir_kind {
+    DIR_CONFIG, /* $XDG_CONFIG_HOME/inline, else ~/.config/inline */
+    DIR_DATA,   /* $XDG_DATA_HOME/inline, else ~/.local/share/inline */
+    DIR_CACHE,  /* $XDG_CACHE_HOME/inline, else ~/.cache/inline */
+};
+
+/* The directory's path, "" + name appended with '/' unless name is null. The caller frees with mem_free.
+ * Never fails: without HOME, the user's entry in the password file is used, then /tmp/inline-UID. */
+char *dirs_path(enum dir_kind kind, const char *name);
+
+/* Create path and its missing parents, mode 0700. */
+MUST_CHECK enum err dirs_make(const char *path, struct errmsg *msg);
+
+#endif

@@ -1,0 +1,22 @@
+/* Read-only memory maps of whole files. */
+#ifndef OS_MAP_H
+#define OS_MAP_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct map {
+    const unsigned char *data; /* null for an empty file */
+    size_t len;                /* bytes */
+};
+
+/* ERR_NOT_FOUND, ERR_IO (with errno's text), ERR_FORMAT if path is not a regular file. The map stays
+ * valid when the file is unlinked; reading pages past a truncation raises SIGBUS. */
+MUST_CHECK enum err map_open(const char *path, struct map *out, struct errmsg *msg);
+void map_close(struct map *m); /* tolerates a zeroed map */
+
+/* Ask the system to read [offset, offset + len) ahead, in the background. */
+void map_will_need(const struct map *m, size_t offset, size_t len);
+
+#endif

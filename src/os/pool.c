@@ -1,0 +1,236 @@
+/* Worker threads for data-parallel loops.
+ *
+ * One atomic word, the ticket, holds the job's number and how many of its tasks are unclaimed. A thread
+ * claims a task by decrementing the count with compare-and-swap; because the job's number is in the same
+ * word, a thread that slept through a job can never claim a task of the next one under the old job's
+ * function. A job is over when its tasks are done, not when every worker has looked at it, so a worker
+ * that the system keeps off its core costs nothing unless it holds a task.
+ *
+ * Whoever waits spins for a moment, because the next job of a decoding step comes within microseconds,
+ * then sleeps on a condition variable.
+ *
+ * Threads: the caller of pool_run (one at a time) and n_threads - 1 workers that the pool owns. */
+#include "os/pool.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdalign.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "os/clock.h"
+
+#define MAX_THREADS 1024  /* far above any machine this serves; catches nonsense */
+#define SPIN_NS     40000 /* a few times the serial gap between two jobs, far below a scheduler tick */
+#define CACHE_LINE  64    /* keeps words written by different threads from slowing each other */
+
+struct worker {
+    struct pool *pool; /* borrowed */
+    int32_t index;     /* 1..n_threads-1; the caller of pool_run is 0 */
+    pthread_t thread;
+};
+
+struct pool {
+    int32_t n_threads;
+    int32_t n_started;      /* workers to join */
+    struct worker *workers; /* [n_threads - 1], owned */
+
+    /* The current job. Written by pool_run while no task is unclaimed. A worker may read them at that
+     * very moment, hence atomics, but its claim then fails and it drops what it read. */
+    _Atomic(pool_fn *) fn;
+    _Atomic(void *) ctx;
+    atomic_int_least32_t n_tasks;
+
+    alignas(CACHE_LINE) atomic_uint_least64_t ticket; /* job number << 32 | unclaimed tasks */
+    alignas(CACHE_LINE) atomic_int_least32_t n_done;  /* tasks of the current job that are finished */
+
+    alignas(CACHE_LINE) pthread_mutex_t lock; /* guards only the two conditions */
+    pthread_cond_t work;                      /* there is a job, or stop */
+    pthread_cond_t done;                      /* the current job is over */
+    atomic_int_least32_t n_asleep;            /* workers in, or about to enter, a wait for work */
+    atomic_bool stop;
+};
+
+static void spin_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static int32_t unclaimed(uint64_t ticket)
+{
+    return (int32_t)(ticket & UINT32_MAX);
+}
+
+static bool has_work(struct pool *p)
+{
+    /* Sequentially consistent: see wake_workers. */
+    return unclaimed(atomic_load(&p->ticket)) > 0 || atomic_load(&p->stop);
+}
+
+static bool is_done(struct pool *p)
+{
+    /* Acquire: what the tasks wrote is visible to the caller of pool_run. */
+    return atomic_load_explicit(&p->n_done, memory_order_acquire) ==
+           atomic_load_explicit(&p->n_tasks, memory_order_relaxed);
+}
+
+/* Spin until ready(p) holds; false if it did not within SPIN_NS. */
+static bool spin_until(struct pool *p, bool ready(struct pool *))
+{
+    int64_t start = clock_ns();
+    do {
+        for (int i = 0; i < 32; i++) { /* about as long as reading the clock once */
+            if (ready(p)) return true;
+            spin_pause();
+        }
+    } while (clock_ns() - start < SPIN_NS);
+    return false;
+}
+
+/* Claim and do tasks until none is left. */
+static void do_tasks(struct pool *p, int32_t worker)
+{
+    /* Acquire: pairs with the release of the ticket in pool_run, so fn, ctx and n_tasks are those of this
+     * job or of a later one; in the latter case the exchange fails. */
+    uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    while (unclaimed(ticket) > 0) {
+        pool_fn *fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
+        void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
+        int32_t n_tasks = atomic_load_explicit(&p->n_tasks, memory_order_relaxed);
+        if (!atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket - 1, memory_order_acquire,
+                                                   memory_order_acquire)) {
+            continue;
+        }
+        fn(ctx, n_tasks - unclaimed(ticket), worker);
+        /* Release: the task's writes come before its count. Once the last task is counted the caller may
+         * start another job, so n_tasks must not be read again. */
+        if (atomic_fetch_add_explicit(&p->n_done, 1, memory_order_release) + 1 == n_tasks && worker != 0) {
+            pthread_mutex_lock(&p->lock);
+            pthread_cond_signal(&p->done);
+            pthread_mutex_unlock(&p->lock);
+        }
+        ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
+    }
+}
+
+static void wait_for_work(struct pool *p)
+{
+    if (spin_until(p, has_work)) return;
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->n_asleep, 1);
+    while (!has_work(p)) pthread_cond_wait(&p->work, &p->lock);
+    atomic_fetch_sub(&p->n_asleep, 1);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Either this load sees a worker that is about to sleep, or that worker's has_work sees the new ticket: the
+ * stores and loads of both words are sequentially consistent. The lock then waits until it sleeps. */
+static void wake_workers(struct pool *p, int32_t wanted)
+{
+    if (atomic_load(&p->n_asleep) == 0) return;
+    pthread_mutex_lock(&p->lock);
+    for (int32_t n = atomic_load(&p->n_asleep); n > 0 && wanted > 0; n--, wanted--)
+        pthread_cond_signal(&p->work);
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    while (!atomic_load(&w->pool->stop)) {
+        do_tasks(w->pool, w->index);
+        wait_for_work(w->pool);
+    }
+    return NULL;
+}
+
+void pool_run(struct pool *p, int32_t n_tasks, pool_fn *fn, void *ctx)
+{
+    if (p->n_threads == 1 || n_tasks <= 1) {
+        for (int32_t task = 0; task < n_tasks; task++) fn(ctx, task, 0);
+        return;
+    }
+    atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
+    atomic_store_explicit(&p->ctx, ctx, memory_order_relaxed);
+    atomic_store_explicit(&p->n_tasks, n_tasks, memory_order_relaxed);
+    atomic_store_explicit(&p->n_done, 0, memory_order_relaxed);
+    uint64_t job = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 32) + 1;
+    atomic_store(&p->ticket, job << 32 | (uint32_t)n_tasks);
+    wake_workers(p, n_tasks - 1);
+
+    do_tasks(p, 0);
+    if (spin_until(p, is_done)) return;
+    pthread_mutex_lock(&p->lock);
+    while (!is_done(p)) pthread_cond_wait(&p->done, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Start the workers with signals blocked, so that the program's own threads handle them. Faults are
+ * raised in the thread that causes them and stay open. */
+static enum err start_workers(struct pool *p, struct errmsg *msg)
+{
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    int failure = 0;
+    while (!failure && p->n_started < p->n_threads - 1) {
+        struct worker *w = &p->workers[p->n_started];
+        *w = (struct worker){.pool = p, .index = p->n_started + 1};
+        failure = pthread_create(&w->thread, NULL, worker_main, w);
+        if (!failure) p->n_started++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (!failure) return OK;
+    return err_set(msg, ERR_LIMIT, "cannot start thread %d of %d: %s; use fewer threads", p->n_started + 2,
+                   p->n_threads, strerror(failure));
+}
+
+enum err pool_new(int32_t n_threads, struct pool **out, struct errmsg *msg)
+{
+    *out = NULL;
+    if (n_threads < 1 || n_threads > MAX_THREADS) {
+        return err_set(msg, ERR_ARG, "%d threads: use 1 to %d", n_threads, MAX_THREADS);
+    }
+    struct pool *p = mem_try_aligned(1, sizeof *p);
+    if (!p) return err_set(msg, ERR_NOMEM, "no memory for a pool of %d threads", n_threads);
+    pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->done, NULL);
+    p->n_threads = n_threads;
+    p->workers = mem_try((size_t)n_threads - 1, sizeof *p->workers);
+    enum err err = p->workers ? start_workers(p, msg)
+                              : err_set(msg, ERR_NOMEM, "no memory for a pool of %d threads", n_threads);
+    if (err) pool_free(&p);
+    *out = p;
+    return err;
+}
+
+void pool_free(struct pool **pool)
+{
+    struct pool *p = *pool;
+    *pool = NULL;
+    if (!p) return;
+    pthread_mutex_lock(&p->lock);
+    atomic_store(&p->stop, true);
+    pthread_cond_broadcast(&p->work);
+    pthread_mutex_unlock(&p->lock);
+    for (int32_t i = 0; i < p->n_started; i++) pthread_join(p->workers[i].thread, NULL);
+    pthread_cond_destroy(&p->done);
+    pthread_cond_destroy(&p->work);
+    pthread_mutex_destroy(&p->lock);
+    mem_free(p->workers);
+    mem_free(p);
+}
+
+int32_t pool_threads(const struct pool *pool)
+{
+    return pool->n_threads;
+}
