@@ -1,4 +1,4 @@
-/* JSON output, written straight into a buffer. (Parsing is json-c's job.)
+/* JSON output, written straight into a buffer.
  *
  * A writer keeps track of commas and nesting; the caller pairs begin and end. Strings that are not UTF-8
  * have each bad byte replaced by U+FFFD, so that the output is always valid JSON (RFC 8259). Numbers that

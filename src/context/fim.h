@@ -1,0 +1,65 @@
+/* Fill-in-the-middle prompts: which family a model belongs to and how its prompt is laid out. */
+#ifndef CONTEXT_FIM_H
+#define CONTEXT_FIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "model/tokenizer.h"
+
+struct model;
+
+/* PSM: prefix, suffix, middle. SPM: suffix, prefix, middle. */
+enum fim_order { FIM_PSM, FIM_SPM, FIM_PREFIX_ONLY };
+const char *fim_order_name(enum fim_order order); /* "psm", "spm", "prefix-only" */
+
+#define FIM_MAX_ENDS 12
+
+/* What a model understands. Ids are TOKEN_NONE where the family has no such token. */
+struct fim {
+    const char *family; /* "qwen", "starcoder", ...; "none" for prefix-only */
+    enum fim_order order;
+    const char *detected;           /* how: "gguf keys", "token text", "none"; for `inline model info` */
+    int32_t prefix, suffix, middle; /* tokens that open each part */
+    int32_t repo, file;             /* repository name and file separator */
+    int32_t ends[FIM_MAX_ENDS];     /* tokens that end a middle */
+    int32_t n_ends;
+    const struct fim_family *row; /* private */
+};
+
+/* Never fails: a model without FIM tokens gets family "none" and order FIM_PREFIX_ONLY. */
+void fim_detect(const struct model *m, struct fim *out);
+
+/* A file shown to the model besides the one being edited. Views. */
+struct fim_file {
+    const char *path; /* relative to the project */
+    const char *text;
+    size_t text_len;
+};
+
+struct fim_input {
+    const char *prefix, *suffix; /* text before and after the cursor */
+    size_t prefix_len, suffix_len;
+    const char *path;             /* of the edited file, or null */
+    const char *repo;             /* project's name, or null */
+    const struct fim_file *files; /* most distant first */
+    int32_t n_files;
+};
+
+/* Bytes of text per prompt token beyond which there is no point in handing over more prefix or suffix: code
+ * averages three to four, so that this leaves room for text that packs better. */
+#define FIM_BYTES_PER_TOKEN 8
+
+/* Lay out the prompt, replacing what out holds. Text is never parsed for special tokens. max_tokens bounds
+ * the prompt: the prefix loses its start and the suffix its end, whole lines where possible (suffix at most
+ * a quarter, unless the prefix leaves room); extra files take at most half and are dropped whole, most
+ * distant first. The prompt has at least one token. ERR_LIMIT: max_tokens cannot hold even an empty one. */
+MUST_CHECK enum err fim_build(const struct fim *f, const struct model *m, const struct fim_input *in,
+                              int32_t max_tokens, struct token_list *out, struct errmsg *msg);
+
+/* True for tokens that end a middle in this family, besides tokenizer_is_eog. */
+bool fim_is_end(const struct fim *f, int32_t token);
+
+#endif

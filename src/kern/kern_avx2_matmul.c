@@ -1,0 +1,405 @@
+/* Matrix products with AVX2. Three shapes:
+ *
+ * - Quantized, one token: bound by memory bandwidth. Two rows at a time are unpacked and multiplied.
+ * - Quantized, several tokens: bound by arithmetic. 16 rows are unpacked into a panel (panel_avx2.h), then
+ *   tiles of 16 rows by up to four tokens are computed in registers.
+ * - F32, F16, BF16: tiles of four rows by up to three tokens with fused multiply-add.
+ *
+ * Each is one function that is instantiated for every format by inlining it with constants. */
+#if defined(__AVX2__)
+
+#include "kern/isa.h"
+#include "kern/panel_avx2.h"
+
+#define TILE_TOKENS 4
+
+/* Compute a vector here. Otherwise the compiler reorders sums so that many products are alive at once, which
+ * do not fit the registers. */
+#define IN_REGISTER(v) __asm__("" : "+x"(v))
+/* Keep an array in memory, whence an element is broadcast by the load itself. */
+#define IN_MEMORY(array) __asm__("" : "+m"(array))
+
+/* Activations of one token. */
+struct token {
+    const int8_t *q; /* [n_cols] */
+    const float *d;  /* [n_cols / 32] */
+    const float *s;  /* [n_cols / 16] */
+};
+
+static struct token token_at(const struct kern_act *x, int32_t t, int32_t unit)
+{
+    size_t n_units = (size_t)x->n_cols / UNIT_LEN, i = (size_t)t * n_units + (size_t)unit;
+    return (struct token){x->q + i * UNIT_LEN, x->d + i, x->s + 2 * i};
+}
+
+/* Sums of pairs of products q * x in 16 bits. */
+ALWAYS_INLINE __m256i multiply_pairs(__m256i q, __m256i x, bool is_signed)
+{
+    if (!is_signed) return _mm256_maddubs_epi16(q, x);
+    return _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
+}
+
+/* The first n (constant: 0, 1, 2, 4 or 8) floats at p, zeros after them. Masked loads would do it too, but
+ * are slow where they reach into a page that is not mapped. */
+ALWAYS_INLINE __m256 load_first(const float *p, int32_t n)
+{
+    if (n == 8) return _mm256_loadu_ps(p);
+    __m128 v = _mm_setzero_ps();
+    if (n == 4) v = _mm_loadu_ps(p);
+    if (n == 2) v = _mm_loadl_pi(v, (const __m64 *)p);
+    if (n == 1) v = _mm_load_ss(p);
+    return _mm256_insertf128_ps(_mm256_setzero_ps(), v, 0);
+}
+
+/* The sums of one token for the minima of n (constant: 1, 4 or 8) units, in the order of struct span. */
+ALWAYS_INLINE void load_sums(const float *s, int32_t n, bool has_halves, __m256 sums[2])
+{
+    sums[0] = load_first(s, n == 1 ? 2 : 8);
+    sums[1] = load_first(s + 8, n == 8 ? 8 : 0);
+    if (has_halves) return;
+    __m256 pairs = _mm256_hadd_ps(sums[0], sums[1]); /* units 0 1 4 5 2 3 6 7 */
+    sums[0] = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8));
+}
+
+/* Running sums of one row, to be added up at the end. */
+struct row_sums {
+    __m256 even, odd; /* two chains, since one would wait for itself */
+    __m256 min;
+};
+
+/* Add the product of n units of one row with those of one token. xd and xs are the token's scales and
+ * sums, zero past the n-th unit. */
+ALWAYS_INLINE void dot_span(const struct span *s, int32_t n, struct span_class c, const int8_t *xq, __m256 xd,
+                            const __m256 xs[2], struct row_sums *acc)
+{
+    _Alignas(32) float d[SPAN_UNITS];
+    _mm256_store_ps(d, _mm256_mul_ps(_mm256_load_ps(s->d), xd));
+    IN_MEMORY(d);
+    for (int32_t u = 0; u < n; u++) {
+        __m256i scale = _mm256_set1_epi16(1);
+        if (c.has_halves) {
+            scale = _mm256_blend_epi32(_mm256_set1_epi32(s->scale[2 * u]),
+                                       _mm256_set1_epi32(s->scale[2 * u + 1]), 0xf0);
+        }
+        __m256i pairs = multiply_pairs(load_bytes(s->q[u]), load_bytes(xq + u * UNIT_LEN), c.is_signed);
+        __m256 sum = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, scale));
+        __m256 *chain = u % 2 ? &acc->odd : &acc->even;
+        *chain = _mm256_fmadd_ps(sum, _mm256_set1_ps(d[u]), *chain);
+    }
+    if (c.has_min) acc->min = _mm256_fmadd_ps(_mm256_load_ps(s->m), xs[0], acc->min);
+    if (c.has_halves) acc->min = _mm256_fmadd_ps(_mm256_load_ps(s->m + 8), xs[1], acc->min);
+}
+
+/* Add n (constant) units of two rows times those of one token. */
+ALWAYS_INLINE void dot_two_rows(const char *row, size_t row_bytes, int32_t n, struct span_format f,
+                                const struct token *t, struct row_sums acc[2])
+{
+    __m256 xd = load_first(t->d, n), xs[2];
+    if (f.class.has_min) load_sums(t->s, n, f.class.has_halves, xs);
+    for (int32_t r = 0; r < 2; r++) {
+        struct span s;
+        f.unpack(row + (size_t)r * row_bytes, n, &s);
+        dot_span(&s, n, f.class, t->q, xd, xs, &acc[r]);
+    }
+}
+
+/* Two rows times one token. */
+ALWAYS_INLINE void decode_two_rows(const char *row, size_t row_bytes, const struct kern_act *x,
+                                   struct span_format f, float y[2])
+{
+    struct row_sums acc[2];
+    for (int32_t r = 0; r < 2; r++) acc[r].even = acc[r].odd = acc[r].min = _mm256_setzero_ps();
+    for (int32_t unit = 0, n_units = x->n_cols / UNIT_LEN; unit < n_units;) {
+        int32_t step = f.has_tail ? span_step(n_units - unit) : SPAN_UNITS;
+        struct token t = token_at(x, 0, unit);
+        switch (step) {
+        case SPAN_UNITS:
+            dot_two_rows(row, row_bytes, SPAN_UNITS, f, &t, acc);
+            break;
+        case 4:
+            dot_two_rows(row, row_bytes, 4, f, &t, acc);
+            break;
+        default:
+            dot_two_rows(row, row_bytes, 1, f, &t, acc);
+            break;
+        }
+        unit += step;
+        row += (size_t)step * f.bytes / SPAN_UNITS;
+    }
+    for (int32_t r = 0; r < 2; r++) {
+        __m256 sum = _mm256_add_ps(acc[r].even, acc[r].odd);
+        y[r] = vec_sum(f.class.has_min ? _mm256_add_ps(sum, acc[r].min) : sum);
+    }
+}
+
+ALWAYS_INLINE void decode(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
+                          float *y, struct span_format f)
+{
+    const char *data = w->data;
+    for (int32_t r = row0; r < row1; r += 2) {
+        float two[2];
+        size_t to_next = r + 1 < row1 ? w->row_bytes : 0; /* a last odd row is computed twice */
+        decode_two_rows(data + (size_t)r * w->row_bytes, to_next, x, f, two);
+        y[r] = two[0];
+        if (to_next) y[r + 1] = two[1];
+    }
+}
+
+/* Integer dot products of one panel unit with n_tokens (constant) tokens: sums[token][group of 8 rows]. */
+ALWAYS_INLINE void tile_unit(const struct panel_unit *p, const int8_t *const xq[], int32_t n_tokens,
+                             struct span_class c, __m256i sums[][2])
+{
+    const __m256i ones = _mm256_set1_epi16(1);
+    for (int32_t t = 0; t < n_tokens; t++) sums[t][0] = sums[t][1] = _mm256_setzero_si256();
+    UNROLL
+    for (int32_t step = 0; step < PANEL_STEPS; step += c.depth) {
+        __m256i pairs[TILE_TOKENS][2];
+        UNROLL
+        for (int32_t i = step; i < step + c.depth; i++) {
+            __m256i q[2] = {load_bytes(p->q[i][0]), load_bytes(p->q[i][8])};
+            for (int32_t t = 0; t < n_tokens; t++) {
+                int32_t four;
+                memcpy(&four, xq[t] + 4 * i, sizeof four);
+                __m256i x = _mm256_set1_epi32(four);
+                for (int32_t g = 0; g < 2; g++) {
+                    __m256i product = multiply_pairs(q[g], x, c.is_signed);
+                    pairs[t][g] = i == step ? product : _mm256_add_epi16(pairs[t][g], product);
+                    IN_REGISTER(pairs[t][g]);
+                }
+            }
+        }
+        for (int32_t g = 0; g < 2; g++) {
+            __m256i scale = c.has_halves ? load_bytes(&p->scale[step / (PANEL_STEPS / 2)][8 * g]) : ones;
+            for (int32_t t = 0; t < n_tokens; t++) {
+                sums[t][g] = _mm256_add_epi32(sums[t][g], _mm256_madd_epi16(pairs[t][g], scale));
+                IN_REGISTER(sums[t][g]);
+            }
+        }
+    }
+}
+
+/* Add the minima of one panel unit times the sums of the tokens. */
+ALWAYS_INLINE void tile_minima(const struct panel_unit *p, const struct token *tokens, int32_t u,
+                               int32_t n_tokens, bool has_halves, __m256 acc[][2])
+{
+    for (int32_t t = 0; t < n_tokens; t++) {
+        float first = tokens[t].s[2 * u], second = tokens[t].s[2 * u + 1];
+        __m256 s0 = _mm256_set1_ps(has_halves ? first : first + second), s1 = _mm256_set1_ps(second);
+        for (int32_t g = 0; g < 2; g++) {
+            acc[t][g] = _mm256_fmadd_ps(_mm256_load_ps(&p->m[0][8 * g]), s0, acc[t][g]);
+            if (has_halves) acc[t][g] = _mm256_fmadd_ps(_mm256_load_ps(&p->m[1][8 * g]), s1, acc[t][g]);
+        }
+    }
+}
+
+/* out[token][row] = units 0..n-1 of a panel times n_tokens (constant) tokens. */
+ALWAYS_INLINE void tile(const struct panel_unit *units, int32_t n, const struct token *tokens,
+                        int32_t n_tokens, struct span_class c, float out[][PANEL_ROWS])
+{
+    __m256 acc[TILE_TOKENS][2];
+    for (int32_t t = 0; t < n_tokens; t++) acc[t][0] = acc[t][1] = _mm256_setzero_ps();
+    for (int32_t u = 0; u < n; u++) {
+        const struct panel_unit *p = &units[u];
+        const int8_t *xq[TILE_TOKENS];
+        for (int32_t t = 0; t < n_tokens; t++) xq[t] = tokens[t].q + u * UNIT_LEN;
+        __m256i sums[TILE_TOKENS][2];
+        tile_unit(p, xq, n_tokens, c, sums);
+        for (int32_t g = 0; g < 2; g++) {
+            __m256 d = _mm256_load_ps(&p->d[8 * g]);
+            for (int32_t t = 0; t < n_tokens; t++) {
+                __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[t][g]), d);
+                acc[t][g] = _mm256_fmadd_ps(scaled, _mm256_set1_ps(tokens[t].d[u]), acc[t][g]);
+            }
+        }
+        if (c.has_min) tile_minima(p, tokens, u, n_tokens, c.has_halves, acc);
+    }
+    for (int32_t t = 0; t < n_tokens; t++) {
+        _mm256_store_ps(out[t], acc[t][0]);
+        _mm256_store_ps(out[t] + 8, acc[t][1]);
+    }
+}
+
+/* Store the first n_rows sums of a tile, or add them to what earlier chunks of columns gave. */
+static void put_tile(float acc[][PANEL_ROWS], int32_t n_tokens, int32_t n_rows, bool is_first, float *y,
+                     size_t y_stride)
+{
+    for (int32_t t = 0; t < n_tokens; t++, y += y_stride) {
+        if (is_first) {
+            memcpy(y, acc[t], (size_t)n_rows * sizeof *y);
+        } else {
+            for (int32_t r = 0; r < n_rows; r++) y[r] += acc[t][r];
+        }
+    }
+}
+
+/* A panel times all tokens. unit0 is its first unit within the row. */
+ALWAYS_INLINE void multiply_panel(const struct panel *p, int32_t unit0, int32_t n, const struct kern_act *x,
+                                  struct span_class c, int32_t n_rows, float *y, size_t y_stride)
+{
+    for (int32_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
+        _Alignas(32) float acc[TILE_TOKENS][PANEL_ROWS];
+        struct token tokens[TILE_TOKENS];
+        int32_t n_tokens = x->n_tokens - t < TILE_TOKENS ? x->n_tokens - t : TILE_TOKENS;
+        for (int32_t i = 0; i < n_tokens; i++) tokens[i] = token_at(x, t + i, unit0);
+        switch (n_tokens) {
+        case 1:
+            tile(p->units, n, tokens, 1, c, acc);
+            break;
+        case 2:
+            tile(p->units, n, tokens, 2, c, acc);
+            break;
+        case 3:
+            tile(p->units, n, tokens, 3, c, acc);
+            break;
+        default:
+            tile(p->units, n, tokens, 4, c, acc);
+            break;
+        }
+        put_tile(acc, n_tokens, n_rows, unit0 == 0, y + (size_t)t * y_stride, y_stride);
+    }
+}
+
+/* The instances of multiply_panel, one for each class; formats share them. */
+typedef void multiply_fn(const struct panel *p, int32_t unit0, int32_t n, const struct kern_act *x,
+                         int32_t n_rows, float *y, size_t y_stride);
+
+#define DEFINE_MULTIPLY(name, class)                                                                         \
+    static void name(const struct panel *p, int32_t unit0, int32_t n, const struct kern_act *x,              \
+                     int32_t n_rows, float *y, size_t y_stride)                                              \
+    {                                                                                                        \
+        multiply_panel(p, unit0, n, x, class, n_rows, y, y_stride);                                          \
+    }
+DEFINE_MULTIPLY(multiply_signed, SPAN_SIGNED)
+DEFINE_MULTIPLY(multiply_4_bits, SPAN_4_BITS)
+DEFINE_MULTIPLY(multiply_5_bits, SPAN_5_BITS)
+DEFINE_MULTIPLY(multiply_6_bits, SPAN_6_BITS)
+
+ALWAYS_INLINE multiply_fn *multiply_of(struct span_class c)
+{
+    if (c.is_signed) return multiply_signed;
+    return c.depth == 8 ? multiply_4_bits : c.depth == 4 ? multiply_5_bits : multiply_6_bits;
+}
+
+ALWAYS_INLINE void matmul_quantized(const struct kern_mat *w, const struct kern_act *x, int32_t row0,
+                                    int32_t row1, float *y, size_t y_stride, struct panel *panel,
+                                    struct span_format f)
+{
+    if (x->n_tokens == 1) {
+        decode(w, x, row0, row1, y, f);
+        return;
+    }
+    multiply_fn *multiply = multiply_of(f.class);
+    int32_t n_units = w->n_cols / UNIT_LEN;
+    for (int32_t r = row0; r < row1; r += PANEL_ROWS) {
+        int32_t n_rows = row1 - r < PANEL_ROWS ? row1 - r : PANEL_ROWS;
+        const char *src = (const char *)w->data + (size_t)r * w->row_bytes;
+        for (int32_t u = 0; u < n_units; u += PANEL_UNITS, src += PANEL_UNITS / SPAN_UNITS * f.bytes) {
+            int32_t n = n_units - u < PANEL_UNITS ? n_units - u : PANEL_UNITS;
+            panel_build(panel, src, w->row_bytes, n_rows, n, f, _mm256_setzero_si256());
+            multiply(panel, u, n, x, n_rows, y + r, y_stride);
+        }
+    }
+}
+
+/* Eight weights of a format that is not quantized. */
+ALWAYS_INLINE __m256 load_plain(const char *row, int32_t i, enum kern_type type)
+{
+    if (type == KERN_F32) return _mm256_loadu_ps((const float *)row + i);
+    __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)row + i));
+    if (type == KERN_F16) return _mm256_cvtph_ps(half);
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+}
+
+/* Fewer than eight; zeros follow. */
+ALWAYS_INLINE __m256 load_plain_part(const char *row, int32_t i, int32_t n, enum kern_type type)
+{
+    if (type == KERN_F32) return vec_load_part((const float *)row + i, n);
+    uint16_t part[8] = {0};
+    memcpy(part, (const uint16_t *)row + i, (size_t)n * sizeof *part);
+    return load_plain((const char *)part, 0, type);
+}
+
+#define PLAIN_ROWS   4
+#define PLAIN_TOKENS 3 /* 4 x 3 sums, three activations and one weight vector fill the 16 registers */
+
+/* n_rows (constant) rows times n_tokens (constant) tokens. */
+ALWAYS_INLINE void plain_tile(const char *row, size_t row_bytes, int32_t n_rows, const float *x,
+                              int32_t n_cols, int32_t n_tokens, enum kern_type type, float *y,
+                              size_t y_stride)
+{
+    __m256 acc[PLAIN_ROWS][PLAIN_TOKENS];
+    for (int32_t r = 0; r < n_rows; r++) {
+        for (int32_t t = 0; t < n_tokens; t++) acc[r][t] = _mm256_setzero_ps();
+    }
+    for (int32_t i = 0; i < n_cols; i += 8) {
+        int32_t n = n_cols - i;
+        __m256 f[PLAIN_TOKENS];
+        for (int32_t t = 0; t < n_tokens; t++) {
+            const float *p = x + (size_t)t * (size_t)n_cols + i;
+            f[t] = n >= 8 ? _mm256_loadu_ps(p) : vec_load_part(p, n);
+        }
+        for (int32_t r = 0; r < n_rows; r++) {
+            const char *p = row + (size_t)r * row_bytes;
+            __m256 weight = n >= 8 ? load_plain(p, i, type) : load_plain_part(p, i, n, type);
+            for (int32_t t = 0; t < n_tokens; t++) acc[r][t] = _mm256_fmadd_ps(weight, f[t], acc[r][t]);
+        }
+    }
+    for (int32_t t = 0; t < n_tokens; t++) {
+        for (int32_t r = 0; r < n_rows; r++) y[(size_t)t * y_stride + (size_t)r] = vec_sum(acc[r][t]);
+    }
+}
+
+/* n_rows (constant) rows times all tokens. */
+ALWAYS_INLINE void plain_rows(const char *row, size_t row_bytes, int32_t n_rows, const struct kern_act *x,
+                              enum kern_type type, float *y, size_t y_stride)
+{
+    int32_t t = 0;
+    const float *f = x->f;
+    for (; t + PLAIN_TOKENS <= x->n_tokens; t += PLAIN_TOKENS) {
+        plain_tile(row, row_bytes, n_rows, f, x->n_cols, PLAIN_TOKENS, type, y, y_stride);
+        f += (size_t)PLAIN_TOKENS * (size_t)x->n_cols;
+        y += PLAIN_TOKENS * y_stride;
+    }
+    if (x->n_tokens - t == 2) plain_tile(row, row_bytes, n_rows, f, x->n_cols, 2, type, y, y_stride);
+    if (x->n_tokens - t == 1) plain_tile(row, row_bytes, n_rows, f, x->n_cols, 1, type, y, y_stride);
+}
+
+ALWAYS_INLINE void matmul_plain(const struct kern_mat *w, const struct kern_act *x, int32_t row0,
+                                int32_t row1, float *y, size_t y_stride, enum kern_type type)
+{
+    const char *row = (const char *)w->data + (size_t)row0 * w->row_bytes;
+    int32_t r = row0;
+    for (; r + PLAIN_ROWS <= row1; r += PLAIN_ROWS, row += PLAIN_ROWS * w->row_bytes) {
+        plain_rows(row, w->row_bytes, PLAIN_ROWS, x, type, y + r, y_stride);
+    }
+    for (; r < row1; r++, row += w->row_bytes) plain_rows(row, 0, 1, x, type, y + r, y_stride);
+}
+
+void kern_avx2_matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
+                      float *y, size_t y_stride, void *scratch)
+{
+    _Static_assert(sizeof(struct panel) <= KERN_SCRATCH_BYTES, "the panel fits the scratch");
+    switch (w->type) {
+#define CASE(type, format)                                                                                   \
+    case type:                                                                                               \
+        matmul_quantized(w, x, row0, row1, y, y_stride, scratch, format);                                    \
+        break;
+        SPAN_FORMATS(CASE)
+#undef CASE
+    case KERN_F32:
+        matmul_plain(w, x, row0, row1, y, y_stride, KERN_F32);
+        break;
+    case KERN_F16:
+        matmul_plain(w, x, row0, row1, y, y_stride, KERN_F16);
+        break;
+    case KERN_BF16:
+        matmul_plain(w, x, row0, row1, y, y_stride, KERN_BF16);
+        break;
+    case KERN_TYPE_END:
+        break;
+    }
+}
+
+#else
+typedef int kern_avx2_matmul_unused; /* a translation unit must declare something */
+#endif

@@ -1,0 +1,216 @@
+/* The specification of every kernel, in plain C: short, sums in F64, no attention to speed. Also the
+ * variant for processors that have no other. */
+#include <math.h>
+
+#include "kern/isa.h"
+#include "kern/unpack.h"
+
+static float bf16_to_f32(uint16_t h)
+{
+    uint32_t bits = (uint32_t)h << 16;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* Weight number i of a row that is not quantized; rows may lie at any address. */
+static float plain_weight(enum kern_type type, const void *row, size_t i)
+{
+    float f;
+    if (type == KERN_F32) return memcpy(&f, (const char *)row + 4 * i, sizeof f), f;
+    uint16_t bits = block_u16((const uint8_t *)row + 2 * i);
+    return type == KERN_F16 ? kern_f16_to_f32(bits) : bf16_to_f32(bits);
+}
+
+static void quantize(const float *x, int32_t n, int8_t *q, float *d, float *s)
+{
+    for (int32_t u = 0; u < n / UNIT_LEN; u++, x += UNIT_LEN, q += UNIT_LEN) {
+        float max = 0;
+        for (int32_t i = 0; i < UNIT_LEN; i++) max = fmaxf(max, fabsf(x[i]));
+        d[u] = max > KERN_QUANT_TINY ? max / 127 : 0;
+        float inverse = max > KERN_QUANT_TINY ? 1 / d[u] : 0;
+        int32_t sums[2] = {0, 0};
+        for (int32_t i = 0; i < UNIT_LEN; i++) {
+            q[i] = (int8_t)lrintf(x[i] * inverse);
+            sums[i / 16] += q[i];
+        }
+        s[2 * u] = d[u] * (float)sums[0];
+        s[2 * u + 1] = d[u] * (float)sums[1];
+    }
+}
+
+void kern_ref_dequantize(enum kern_type type, const void *src, float *dst, int32_t n)
+{
+    if (!kern_type_info(type)->is_quantized) {
+        for (int32_t i = 0; i < n; i++) dst[i] = plain_weight(type, src, (size_t)i);
+        return;
+    }
+    for (int32_t i = 0; i < n / UNIT_LEN; i++, dst += UNIT_LEN) {
+        struct unit u;
+        unpack_unit(type, src, i, &u);
+        for (int32_t j = 0; j < UNIT_LEN; j++) dst[j] = u.d[j / 16] * (float)u.q[j] + u.m[j / 16];
+    }
+}
+
+static int32_t dot16(const int8_t *a, const int8_t *b)
+{
+    int32_t sum = 0;
+    for (int32_t i = 0; i < 16; i++) sum += a[i] * b[i];
+    return sum;
+}
+
+/* One row times token t, with 8-bit activations. */
+static double dot_quantized(enum kern_type type, const void *row, const struct kern_act *x, int32_t t)
+{
+    int32_t n_units = x->n_cols / UNIT_LEN;
+    const int8_t *q = x->q + (size_t)t * (size_t)x->n_cols;
+    const float *d = x->d + (size_t)t * (size_t)n_units;
+    const float *s = x->s + (size_t)t * (size_t)n_units * 2;
+    double sum = 0;
+    for (int32_t i = 0; i < n_units; i++, q += UNIT_LEN, s += 2) {
+        struct unit u;
+        unpack_unit(type, row, i, &u);
+        sum += (double)d[i] * ((double)u.d[0] * dot16(u.q, q) + (double)u.d[1] * dot16(u.q + 16, q + 16));
+        sum += (double)u.m[0] * (double)s[0] + (double)u.m[1] * (double)s[1];
+    }
+    return sum;
+}
+
+static double dot_plain(enum kern_type type, const void *row, const struct kern_act *x, int32_t t)
+{
+    const float *f = x->f + (size_t)t * (size_t)x->n_cols;
+    double sum = 0;
+    for (int32_t i = 0; i < x->n_cols; i++) sum += (double)plain_weight(type, row, (size_t)i) * (double)f[i];
+    return sum;
+}
+
+static void matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1, float *y,
+                   size_t y_stride, void *scratch)
+{
+    (void)scratch;
+    bool is_quantized = kern_type_info(w->type)->is_quantized;
+    for (int32_t r = row0; r < row1; r++) {
+        const char *row = (const char *)w->data + (size_t)r * w->row_bytes;
+        for (int32_t t = 0; t < x->n_tokens; t++) {
+            double dot = is_quantized ? dot_quantized(w->type, row, x, t) : dot_plain(w->type, row, x, t);
+            y[(size_t)t * y_stride + (size_t)r] = (float)dot;
+        }
+    }
+}
+
+/* One head. Rescales what is summed so far whenever a larger score appears (Milakov and Gimelshein,
+ * "Online normalizer calculation for softmax", 2018). */
+static void attend_head(const float *q, const uint16_t *k, const uint16_t *v, size_t stride, int32_t n_kv,
+                        int32_t head_dim, float scale, float *out)
+{
+    double max = -INFINITY, sum = 0, acc[KERN_HEAD_DIM_MAX] = {0};
+    for (int32_t p = 0; p < n_kv; p++, k += stride, v += stride) {
+        double score = 0;
+        for (int32_t i = 0; i < head_dim; i++) score += (double)q[i] * (double)kern_f16_to_f32(k[i]);
+        score *= (double)scale;
+        if (score > max) {
+            double shrink = exp(max - score);
+            for (int32_t i = 0; i < head_dim; i++) acc[i] *= shrink;
+            sum *= shrink;
+            max = score;
+        }
+        double weight = exp(score - max);
+        for (int32_t i = 0; i < head_dim; i++) acc[i] += weight * (double)kern_f16_to_f32(v[i]);
+        sum += weight;
+    }
+    for (int32_t i = 0; i < head_dim; i++) out[i] = (float)(acc[i] / sum);
+}
+
+static void attend(const float *q, const uint16_t *k, const uint16_t *v, size_t stride, int32_t n_q,
+                   int32_t n_kv, int32_t head_dim, float scale, float *out, void *scratch)
+{
+    (void)scratch;
+    for (int32_t h = 0; h < n_q; h++) {
+        attend_head(q + h * head_dim, k, v, stride, n_kv, head_dim, scale, out + h * head_dim);
+    }
+}
+
+static void rms_norm(const float *x, const float *weight, int32_t n, float eps, float *y)
+{
+    double squares = 0;
+    for (int32_t i = 0; i < n; i++) squares += (double)x[i] * (double)x[i];
+    float inverse = (float)(1 / sqrt(squares / n + (double)eps));
+    for (int32_t i = 0; i < n; i++) y[i] = x[i] * inverse * (weight ? weight[i] : 1);
+}
+
+static void layer_norm(const float *x, const float *weight, const float *bias, int32_t n, float eps, float *y)
+{
+    double sum = 0, squares = 0;
+    for (int32_t i = 0; i < n; i++) sum += (double)x[i];
+    float mean = (float)(sum / n);
+    for (int32_t i = 0; i < n; i++) squares += (double)(x[i] - mean) * (double)(x[i] - mean);
+    float inverse = (float)(1 / sqrt(squares / n + (double)eps));
+    for (int32_t i = 0; i < n; i++) {
+        y[i] = (x[i] - mean) * inverse * (weight ? weight[i] : 1) + (bias ? bias[i] : 0);
+    }
+}
+
+static void silu_mul(float *gate, const float *up, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) gate[i] = gate[i] / (1 + expf(-gate[i])) * up[i];
+}
+
+/* x * (1 + tanh(u)) / 2 with u = sqrt(2 / pi) * (x + 0.044715 x^3), Hendrycks and Gimpel, 2016. */
+static float gelu_tanh(float x)
+{
+    return 0.5f * x * (1 + tanhf(0.79788456f * (x + 0.044715f * x * x * x)));
+}
+
+static void gelu_mul(float *gate, const float *up, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) gate[i] = gelu_tanh(gate[i]) * up[i];
+}
+
+static void gelu(float *x, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) x[i] = gelu_tanh(x[i]);
+}
+
+static void add(float *y, const float *x, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) y[i] += x[i];
+}
+
+static void mul_add(float *y, const float *x, float a, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+static void f32_to_f16(const float *x, uint16_t *y, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) y[i] = kern_f32_to_f16(x[i]);
+}
+
+static void rope(float *head, const float *cos, const float *sin, int32_t n_rot, bool neox)
+{
+    int32_t half = n_rot / 2;
+    for (int32_t i = 0; i < half; i++) {
+        float *a = neox ? head + i : head + 2 * i;
+        float *b = neox ? head + i + half : head + 2 * i + 1;
+        float x = *a, z = *b;
+        *a = x * cos[i] - z * sin[i];
+        *b = x * sin[i] + z * cos[i];
+    }
+}
+
+const struct kern kern_ref = {
+    .isa = "ref",
+    .quantize = quantize,
+    .dequantize = kern_ref_dequantize,
+    .matmul = matmul,
+    .attend = attend,
+    .rms_norm = rms_norm,
+    .layer_norm = layer_norm,
+    .silu_mul = silu_mul,
+    .gelu_mul = gelu_mul,
+    .gelu = gelu,
+    .add = add,
+    .mul_add = mul_add,
+    .f32_to_f16 = f32_to_f16,
+    .rope = rope,
+};
