@@ -78,14 +78,16 @@ static size_t piece_bytes(const struct tokenizer *t, const int32_t *ids, int32_t
     return bytes;
 }
 
-/* Where to start so that at most the last `keep` bytes remain: at the first line after the next multiple of
- * `step`; or, where that would drop half of the text that fits, at the next character. */
-static size_t anchor_start(struct span s, size_t keep, size_t step)
+/* Where to start so that at most the last `keep` bytes remain: at the first line after the next multiple of a
+ * quarter of them; or, where that would drop half of the text that fits, at the next character. The quarter
+ * is rounded down to a power of two, because `keep` itself changes with each edit. */
+static size_t anchor_start(struct span s, size_t keep)
 {
-    size_t least = s.len - keep;
+    size_t least = s.len - keep, step = 1;
+    while (step <= keep / 8) step *= 2;
     size_t rounded = (least + step - 1) / step * step;
-    if (rounded < s.len) {
-        const char *newline = memchr(s.text + rounded, '\n', s.len - rounded);
+    if (rounded > 0 && rounded < s.len) {
+        const char *newline = memchr(s.text + rounded - 1, '\n', s.len - rounded + 1);
         size_t line = newline ? (size_t)(newline - s.text) + 1 : s.len;
         if (s.len - line >= keep / 2 && line < s.len) return line;
     }
@@ -103,17 +105,19 @@ static size_t cut_end(struct span s, size_t keep)
     return keep;
 }
 
-/* The end of a text in at most max tokens. */
-static enum err encode_tail(const struct tokenizer *t, struct span s, int32_t max, int32_t step,
-                            enum place place, struct token_list *out)
+/* The end of a text in at most max tokens. Offsets are counted from the start of the whole text, also after
+ * a first cut: they are what the window is anchored to. */
+static enum err encode_tail(const struct tokenizer *t, struct span whole, int32_t max, enum place place,
+                            struct token_list *out)
 {
+    struct span s = whole;
     size_t keep = (size_t)max * FIM_BYTES_PER_TOKEN;
     for (;;) {
         out->n = 0;
         if (max <= 0) return OK;
         if (s.len > keep) {
-            size_t start = anchor_start(s, keep, (size_t)step);
-            s = (struct span){s.text + start, s.len - start};
+            size_t start = anchor_start(whole, keep);
+            s = (struct span){whole.text + start, whole.len - start};
         }
         enum err err = encode(t, s, place, out);
         if (err || out->n <= max) return err;
@@ -144,28 +148,24 @@ static enum err encode_window(const struct fim *f, const struct tokenizer *t, co
                               struct token_list *suffix)
 {
     struct span before = {in->prefix, in->prefix_len}, after = {in->suffix, in->suffix_len};
-    enum err err = encode_tail(t, before, room, room, prefix_place, prefix);
+    enum err err = encode_tail(t, before, room, prefix_place, prefix);
     if (err || f->order == FIM_PREFIX_ONLY) return err;
     int32_t quarter = room / 4, left = room - prefix->n;
     err = encode_head(t, after, left > quarter ? left : quarter, PLACE_JOINED, suffix);
     if (err || prefix->n <= room - suffix->n) return err;
-    /* The step stays that of the whole room: it must not change while the suffix does. */
-    return encode_tail(t, before, room - suffix->n, room, prefix_place, prefix);
+    return encode_tail(t, before, room - suffix->n, prefix_place, prefix);
 }
 
 /* A line that names a file, as the family writes it. */
 static enum err add_file_name(const struct fim *f, const struct tokenizer *t, const char *path,
                               struct token_list *out)
 {
-    const struct fim_family *row = f->row;
-    enum place place = out->n > 0 ? PLACE_JOINED : PLACE_FRESH;
-    bool opens = row->files != FIM_FILES_BETWEEN;
     enum err err = OK;
-    if (opens && f->file != TOKEN_NONE)
-        err = token_list_add(out, f->file);
-    else if (opens)
-        err = encode_str(t, row->file_mark, place, out);
-    if (!err) err = encode_str(t, path, out->n > 0 ? PLACE_JOINED : PLACE_FRESH, out);
+    if (f->row->files != FIM_FILES_BETWEEN) {
+        err = f->file != TOKEN_NONE ? token_list_add(out, f->file)
+                                    : encode_str(t, f->row->file_mark, PLACE_JOINED, out);
+    }
+    if (!err) err = encode_str(t, path, PLACE_JOINED, out);
     if (!err) err = encode_str(t, "\n", PLACE_JOINED, out);
     return err;
 }

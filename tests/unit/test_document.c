@@ -64,7 +64,9 @@ static void test_not_text(void **state)
     (void)state;
     expect_refused("a\0b", 3, ERR_FORMAT, "binary");
     expect_refused("\0", 1, ERR_FORMAT, "binary");
-    expect_refused("\xff\xfe" "a\0", 4, ERR_FORMAT, "UTF-16");
+    expect_refused("\xff\xfe"
+                   "a\0",
+                   4, ERR_FORMAT, "UTF-16");
     expect_refused("\xfe\xff\0a", 4, ERR_FORMAT, "UTF-16");
     char *large = calloc(DOCUMENT_MAX_BYTES + 1, 1);
     memset(large, 'a', DOCUMENT_MAX_BYTES + 1);
@@ -79,9 +81,9 @@ static void test_line_endings(void **state)
         const char *text;
         enum document_eol eol;
     } cases[] = {
-        {"", DOCUMENT_LF},         {"no end", DOCUMENT_LF},         {"a\nb\n", DOCUMENT_LF},
-        {"a\r\n", DOCUMENT_CRLF},  {"a\r\nb\r\nc\n", DOCUMENT_CRLF}, {"a\r\nb\nc\n", DOCUMENT_LF},
-        {"a\rb\r", DOCUMENT_LF},   {"\r\n", DOCUMENT_CRLF},         {"\n\r", DOCUMENT_LF},
+        {"", DOCUMENT_LF},        {"no end", DOCUMENT_LF},          {"a\nb\n", DOCUMENT_LF},
+        {"a\r\n", DOCUMENT_CRLF}, {"a\r\nb\r\nc\n", DOCUMENT_CRLF}, {"a\r\nb\nc\n", DOCUMENT_LF},
+        {"a\rb\r", DOCUMENT_LF},  {"\r\n", DOCUMENT_CRLF},          {"\n\r", DOCUMENT_LF},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         assert_int_equal(document_eol_of(cases[i].text, strlen(cases[i].text)), cases[i].eol);
@@ -195,9 +197,9 @@ static void test_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_encodings),     cmocka_unit_test(test_not_text),
-        cmocka_unit_test(test_line_endings),  cmocka_unit_test(test_offset),
-        cmocka_unit_test(test_no_such_line),  cmocka_unit_test(test_long_document),
+        cmocka_unit_test(test_encodings),    cmocka_unit_test(test_not_text),
+        cmocka_unit_test(test_line_endings), cmocka_unit_test(test_offset),
+        cmocka_unit_test(test_no_such_line), cmocka_unit_test(test_long_document),
         cmocka_unit_test(test_open),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,404 @@
+/* The table of settings, and the three places that fill it. See settings.h. */
+#include "cli/settings.h"
+
+#include <ini.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/mem.h"
+#include "base/nearest.h"
+#include "os/dirs.h"
+#include "os/file.h"
+
+#define FILE_LIMIT   ((size_t)1 << 20) /* bytes of a settings file; far more than anyone writes */
+#define INI_LINE_MAX 199               /* bytes that libinih takes of a line; it would split longer ones */
+#define TEXT_LIMIT   65536
+#define VARIABLE_MAX 64
+
+extern char **environ;
+
+enum kind { TEXT, INTEGER, CHOICE };
+
+struct row {
+    const char *key;   /* "section.key" in the file, INLINE_SECTION_KEY in the environment */
+    const char *alias; /* a shorter environment variable, or null */
+    const char *flag;  /* "--flag", or null: not on the command line */
+    enum kind kind;
+    size_t offset;       /* in struct settings: char *, or int32_t for INTEGER */
+    const char *initial; /* default, as text */
+    int32_t min, max;    /* of INTEGER */
+    const char *choices; /* of CHOICE: space-separated; "" is always one where it is the default */
+    const char *help;    /* a phrase for --help and the documentation */
+};
+
+#define FIELD(f) offsetof(struct settings, f)
+
+static const struct row rows[] = {
+    {"model.default", "INLINE_MODEL", "--model", TEXT, FIELD(model), "", 0, 0, NULL,
+     "model to use: a name or a path; unset: the best installed one"},
+    {"model.dir", NULL, NULL, TEXT, FIELD(models_dir), "", 0, 0, NULL,
+     "directory of the installed models; unset: $XDG_DATA_HOME/inline/models"},
+    {"model.hub", "INLINE_HUB", NULL, TEXT, FIELD(hub), "https://huggingface.co", 0, 0, NULL,
+     "where `inline model pull` gets models that are named by catalogue name or hf: path"},
+    {"engine.isa", "INLINE_ISA", "--isa", CHOICE, FIELD(isa), "", 0, 0, "ref avx2 avx512",
+     "force a variant of the numeric kernels; unset: the fastest that this CPU has"},
+    {"engine.threads", "INLINE_THREADS", "--threads", INTEGER, FIELD(threads), "0", 0, 1024, NULL,
+     "worker threads; 0: one for each processor that may be used"},
+    {"engine.context", NULL, "--context", INTEGER, FIELD(n_ctx), "4096", 64, 1 << 20, NULL,
+     "tokens that the model sees at most; never more than it was trained for"},
+    {"complete.max_tokens", NULL, "--max-tokens", INTEGER, FIELD(max_tokens), "64", 1, 4096, NULL,
+     "longest suggestion, in tokens"},
+    {"log.level", NULL, "--log-level", CHOICE, FIELD(log_level), "warn", 0, 0, "error warn info debug",
+     "what is logged to stderr"},
+};
+
+#define N_ROWS ((int)(sizeof rows / sizeof *rows))
+_Static_assert(sizeof rows / sizeof *rows == SETTINGS_COUNT, "struct settings has one origin for each row");
+
+static char **text_field(struct settings *s, const struct row *row)
+{
+    return (char **)((char *)s + row->offset);
+}
+
+static int32_t *integer_field(struct settings *s, const struct row *row)
+{
+    return (int32_t *)((char *)s + row->offset);
+}
+
+/* "model.default" -> "INLINE_MODEL_DEFAULT". */
+static void variable_name(const struct row *row, char out[VARIABLE_MAX])
+{
+    snprintf(out, VARIABLE_MAX, "INLINE_%s", row->key);
+    for (char *c = out; *c; c++) {
+        if (*c == '.') *c = '_';
+        if (*c >= 'a' && *c <= 'z') *c = (char)(*c - 'a' + 'A');
+    }
+}
+
+/* --- Values ------------------------------------------------------------------------------------------ */
+
+static bool is_choice(const char *choices, const char *value)
+{
+    size_t len = strlen(value);
+    if (strchr(value, ' ')) return false;
+    for (const char *c = choices; len > 0 && (c = strstr(c, value)); c += len) {
+        if ((c == choices || c[-1] == ' ') && (c[len] == '\0' || c[len] == ' ')) return true;
+    }
+    return false;
+}
+
+/* Store a value that came from `origin`, which every message begins with. */
+static enum err set_value(struct settings *s, int i, const char *value, const char *origin,
+                          struct errmsg *msg)
+{
+    const struct row *row = &rows[i];
+    if (row->kind == INTEGER) {
+        char *end;
+        errno = 0;
+        long long number = strtoll(value, &end, 10);
+        if (end == value || *end || errno || number < row->min || number > row->max) {
+            return err_set(msg, ERR_ARG,
+                           "%s: %s is a whole number from %" PRId32 " to %" PRId32 ", not \"%s\"", origin,
+                           row->key, row->min, row->max, value);
+        }
+        *integer_field(s, row) = (int32_t)number;
+    } else {
+        bool is_reset = strcmp(value, row->initial) == 0;
+        if (row->kind == CHOICE && !is_reset && !is_choice(row->choices, value)) {
+            return err_set(msg, ERR_ARG, "%s: %s is one of: %s; not \"%s\"", origin, row->key, row->choices,
+                           value);
+        }
+        mem_free(*text_field(s, row));
+        *text_field(s, row) = mem_dup_str(value);
+    }
+    mem_free(s->origin[i]);
+    s->origin[i] = mem_dup_str(origin);
+    return OK;
+}
+
+static enum err set_defaults(struct settings *s, struct errmsg *msg)
+{
+    enum err err = OK;
+    for (int i = 0; i < N_ROWS && !err; i++) err = set_value(s, i, rows[i].initial, "default", msg);
+    return err;
+}
+
+/* --- The file ---------------------------------------------------------------------------------------- */
+
+struct file_reader {
+    struct settings *settings;
+    const char *path;
+    const char *next; /* unread text */
+    int line;         /* number of the line that was read last; reading stops at the first error */
+    bool is_set[SETTINGS_COUNT];
+    enum err err; /* first failure */
+    struct errmsg *msg;
+};
+
+/* fgets over the text in memory; libinih's own readers do not tell us line numbers. */
+static char *read_line(char *out, int size, void *user)
+{
+    struct file_reader *r = user;
+    if (!*r->next || size <= 0 || r->err) return NULL;
+    size_t len = strcspn(r->next, "\n");
+    r->line++;
+    if (len > INI_LINE_MAX - 1) {
+        r->err = err_set(r->msg, ERR_FORMAT, "%s:%d: the line is longer than %d bytes", r->path, r->line,
+                         INI_LINE_MAX - 1);
+        return NULL;
+    }
+    size_t used = len + (r->next[len] == '\n');
+    if (used >= (size_t)size) used = (size_t)size - 1;
+    memcpy(out, r->next, used);
+    out[used] = '\0';
+    r->next += used;
+    return out;
+}
+
+static enum err unknown_key(const struct file_reader *r, const char *key)
+{
+    struct nearest nearest;
+    nearest_init(&nearest, key);
+    for (int i = 0; i < N_ROWS; i++) nearest_offer(&nearest, rows[i].key);
+    if (nearest.best) {
+        return err_set(r->msg, ERR_ARG, "%s:%d: unknown setting %s; did you mean %s?", r->path, r->line, key,
+                       nearest.best);
+    }
+    return err_set(r->msg, ERR_ARG, "%s:%d: unknown setting %s; inline config lists them", r->path, r->line,
+                   key);
+}
+
+static int on_pair(void *user, const char *section, const char *name, const char *value)
+{
+    struct file_reader *r = user;
+    char key[INI_LINE_MAX * 2], origin[TEXT_LIMIT / 16];
+    if (r->err) return 0;
+    snprintf(key, sizeof key, "%s.%s", section, name);
+    snprintf(origin, sizeof origin, "%s:%d", r->path, r->line);
+    for (int i = 0; i < N_ROWS; i++) {
+        if (strcmp(rows[i].key, key) != 0) continue;
+        if (r->is_set[i]) {
+            r->err = err_set(r->msg, ERR_ARG, "%s: %s is set twice", origin, key);
+        } else {
+            r->is_set[i] = true;
+            r->err = set_value(r->settings, i, value, origin, r->msg);
+        }
+        return !r->err;
+    }
+    r->err = unknown_key(r, key);
+    return 0;
+}
+
+static enum err load_file(struct settings *s, const char *path, bool must_exist, struct errmsg *msg)
+{
+    struct buf text;
+    buf_init(&text, FILE_LIMIT);
+    enum err err = file_read(path, &text, msg);
+    if (err == ERR_NOT_FOUND && !must_exist) {
+        if (msg) msg->text[0] = '\0';
+        return OK;
+    }
+    struct file_reader r = {.settings = s, .path = path, .next = buf_str(&text), .msg = msg};
+    if (!err && strlen(r.next) != text.len) err = err_set(msg, ERR_FORMAT, "%s: not a text file", path);
+    if (!err) {
+        int line = ini_parse_stream(read_line, &r, on_pair, &r);
+        err = r.err;
+        /* The number of the first bad line: ours, or an earlier one that libinih could not make sense of. */
+        if (line < 0) err = err_set(msg, ERR_NOMEM, "%s: %s", path, err_text(ERR_NOMEM));
+        if (line > 0 && (!err || line < r.line)) {
+            err = err_set(msg, ERR_FORMAT, "%s:%d: neither [section] nor key = value", path, line);
+        }
+    }
+    buf_clear(&text);
+    return err;
+}
+
+/* --- The environment --------------------------------------------------------------------------------- */
+
+/* The row that an environment variable sets; -1 if none. */
+static int row_of_variable(const char *name, size_t len)
+{
+    for (int i = 0; i < N_ROWS; i++) {
+        char variable[VARIABLE_MAX];
+        variable_name(&rows[i], variable);
+        const char *alias = rows[i].alias;
+        if (strlen(variable) == len && strncmp(variable, name, len) == 0) return i;
+        if (alias && strlen(alias) == len && strncmp(alias, name, len) == 0) return i;
+    }
+    return -1;
+}
+
+static enum err load_environment(struct settings *s, struct errmsg *msg)
+{
+    enum err err = OK;
+    for (char **e = environ; *e && !err; e++) {
+        const char *value = strchr(*e, '=');
+        if (strncmp(*e, "INLINE_", 7) != 0 || !value) continue;
+        size_t len = (size_t)(value - *e);
+        if (len == strlen("INLINE_CONFIG") && strncmp(*e, "INLINE_CONFIG", len) == 0) continue;
+        char name[VARIABLE_MAX];
+        snprintf(name, sizeof name, "%.*s", (int)(len < sizeof name ? len : sizeof name - 1), *e);
+        int i = row_of_variable(*e, len);
+        if (i < 0) {
+            err = err_set(msg, ERR_ARG, "unknown environment variable %s; inline config lists the settings",
+                          name);
+        } else {
+            err = set_value(s, i, value + 1, name, msg);
+        }
+    }
+    return err;
+}
+
+/* --- The command line -------------------------------------------------------------------------------- */
+
+struct flags {
+    const char *value[SETTINGS_COUNT]; /* views into argv, or null */
+    const char *config;                /* --config, or null */
+};
+
+/* "--flag VALUE" or "--flag=VALUE": true if argv[*i] is this flag; *value is null if it is missing. */
+static bool flag_is(const char *flag, int argc, char **argv, int *i, const char **value)
+{
+    size_t len = strlen(flag);
+    if (strncmp(argv[*i], flag, len) != 0) return false;
+    if (argv[*i][len] == '=') {
+        *value = argv[*i] + len + 1;
+        return true;
+    }
+    if (argv[*i][len] != '\0') return false;
+    *value = *i + 1 < argc ? argv[++*i] : NULL;
+    return true;
+}
+
+/* Move the settings' flags from argv to *out. */
+static enum err take_flags(int *argc, char **argv, struct flags *out, struct errmsg *msg)
+{
+    int kept = 1, i = 1;
+    for (; i < *argc && strcmp(argv[i], "--") != 0; i++) {
+        const char *value = NULL, *flag = NULL;
+        int at = i;
+        if (flag_is("--config", *argc, argv, &i, &value)) {
+            flag = "--config";
+            out->config = value;
+        }
+        for (int row = 0; row < N_ROWS && !flag; row++) {
+            if (!rows[row].flag || !flag_is(rows[row].flag, *argc, argv, &i, &value)) continue;
+            flag = rows[row].flag;
+            out->value[row] = value;
+        }
+        if (flag && !value) return err_set(msg, ERR_ARG, "%s needs a value", flag);
+        if (!flag) argv[kept++] = argv[at];
+    }
+    while (i < *argc) argv[kept++] = argv[i++];
+    argv[kept] = NULL;
+    *argc = kept;
+    return OK;
+}
+
+enum err settings_load(int *argc, char **argv, struct settings *out, struct errmsg *msg)
+{
+    struct flags flags = {0};
+    *out = (struct settings){0};
+    enum err err = take_flags(argc, argv, &flags, msg);
+    if (!err) err = set_defaults(out, msg);
+    const char *config = flags.config ? flags.config : getenv("INLINE_CONFIG");
+    char *usual = dirs_path(DIR_CONFIG, "inline.conf");
+    if (!err) err = load_file(out, config ? config : usual, config != NULL, msg);
+    if (!err) err = load_environment(out, msg);
+    for (int i = 0; i < N_ROWS && !err; i++) {
+        if (flags.value[i]) err = set_value(out, i, flags.value[i], rows[i].flag, msg);
+    }
+    mem_free(usual);
+    if (err) settings_clear(out);
+    return err;
+}
+
+void settings_clear(struct settings *s)
+{
+    for (int i = 0; i < N_ROWS; i++) {
+        if (rows[i].kind != INTEGER) mem_free(*text_field(s, &rows[i]));
+        mem_free(s->origin[i]);
+    }
+    *s = (struct settings){0};
+}
+
+/* --- For people -------------------------------------------------------------------------------------- */
+
+void settings_describe_flags(struct buf *out)
+{
+    for (int i = 0; i < N_ROWS; i++) {
+        if (rows[i].flag) buf_printf(out, "  %-14s %s\n", rows[i].flag, rows[i].help);
+    }
+    buf_printf(out, "  %-14s %s\n", "--config", "settings file; usual: $XDG_CONFIG_HOME/inline/inline.conf");
+}
+
+void settings_describe_markdown(struct buf *out)
+{
+    buf_add_str(
+        out,
+        "# Configuration\n\n"
+        "Settings are read from `$XDG_CONFIG_HOME/inline/inline.conf` (usually\n"
+        "`~/.config/inline/inline.conf`; `--config FILE` or `INLINE_CONFIG` names another), then from the\n"
+        "environment, then from the command line; the last one wins. A wrong name or value is an error that\n"
+        "says where it stands. `inline config` shows what is in force and where it came from.\n\n"
+        "```ini\n[model]\ndefault = qwen2.5-coder-1.5b\n\n[engine]\nthreads = 4\n```\n\n"
+        "| setting | environment | flag | default | meaning |\n|---|---|---|---|---|\n");
+    for (int i = 0; i < N_ROWS; i++) {
+        char variable[VARIABLE_MAX];
+        const struct row *row = &rows[i];
+        variable_name(row, variable);
+        buf_printf(out, "| `%s` | `%s`", row->key, variable);
+        if (row->alias) buf_printf(out, ", `%s`", row->alias);
+        buf_add_str(out, " | ");
+        if (row->flag) buf_printf(out, "`%s`", row->flag);
+        buf_printf(out, *row->initial ? " | `%s`" : " | unset%s", row->initial);
+        buf_printf(out, " | %s", row->help);
+        if (row->kind == INTEGER) buf_printf(out, " (%" PRId32 " to %" PRId32 ")", row->min, row->max);
+        if (row->kind == CHOICE) buf_printf(out, " (one of: %s)", row->choices);
+        buf_add_str(out, " |\n");
+    }
+    buf_add_str(out, "\nThis page is written by `inline config --markdown`.\n");
+}
+
+/* The value in force as text; `number` is used for integers. */
+static const char *value_text(const struct settings *s, const struct row *row, char number[16])
+{
+    if (row->kind != INTEGER) return *(char *const *)((const char *)s + row->offset);
+    snprintf(number, 16, "%" PRId32, *(const int32_t *)((const char *)s + row->offset));
+    return number;
+}
+
+void settings_report(const struct settings *s, struct buf *out)
+{
+    for (int i = 0; i < N_ROWS; i++) {
+        char number[16];
+        const char *value = value_text(s, &rows[i], number);
+        buf_printf(out, "%-20s %-28s %s\n", rows[i].key, *value ? value : "(unset)", s->origin[i]);
+    }
+}
+
+void settings_report_json(const struct settings *s, struct buf *out)
+{
+    struct json j;
+    json_init(&j, out);
+    json_begin_object(&j, NULL);
+    for (int i = 0; i < N_ROWS; i++) {
+        char number[16];
+        json_begin_object(&j, rows[i].key);
+        if (rows[i].kind == INTEGER) {
+            json_int(&j, "value", *(const int32_t *)((const char *)s + rows[i].offset));
+        } else {
+            json_str(&j, "value", value_text(s, &rows[i], number));
+        }
+        json_str(&j, "origin", s->origin[i]);
+        json_end_object(&j);
+    }
+    json_end_object(&j);
+    buf_add_char(out, '\n');
+}

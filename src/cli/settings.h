@@ -1,0 +1,41 @@
+/* Settings: $XDG_CONFIG_HOME/inline/inline.conf (INI sections), then INLINE_* environment, then flags; the
+ * last one wins. One table (settings.c) drives parsing, validation, --help and the documentation. A wrong
+ * key or value is an error that names where it stands, never ignored. */
+#ifndef CLI_SETTINGS_H
+#define CLI_SETTINGS_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+#define SETTINGS_COUNT 8
+
+/* Strings are owned by the settings; "" means not set. */
+struct settings {
+    char *model;                  /* model.default: name or path */
+    char *models_dir;             /* model.dir: where installed models are; "": the data directory */
+    char *hub;                    /* model.hub: base URL that catalogue and hf: downloads come from */
+    char *isa;                    /* engine.isa */
+    int32_t threads;              /* engine.threads; 0: all */
+    int32_t n_ctx;                /* engine.context; tokens */
+    int32_t max_tokens;           /* complete.max_tokens */
+    char *log_level;              /* log.level */
+    char *origin[SETTINGS_COUNT]; /* by row of the table: "default", "FILE:3", "INLINE_ISA", "--isa"; owned */
+};
+
+/* Load the file (--config FILE or INLINE_CONFIG instead of the usual one), the environment, and the flags
+ * found in argv, which are removed from it. A usual file that does not exist is an empty one. On failure
+ * the settings are cleared. */
+MUST_CHECK enum err settings_load(int *argc, char **argv, struct settings *out, struct errmsg *msg);
+void settings_clear(struct settings *s); /* tolerates zeroed settings */
+
+/* The table for people: flags as text for --help, or everything as docs/configuration.md. */
+struct buf;
+void settings_describe_flags(struct buf *out);
+void settings_describe_markdown(struct buf *out);
+
+/* Every setting with the value in force and where it came from: a line each, or one JSON object. */
+void settings_report(const struct settings *s, struct buf *out);
+void settings_report_json(const struct settings *s, struct buf *out);
+
+#endif

@@ -1,0 +1,404 @@
+/* Stop rules, as a state machine over characters and lines.
+ *
+ * Each rule has two halves that belong together: the check that cuts the text (scan_char, end_line), and the
+ * tail that it may still cut (undecided_*), which is therefore held back. All checks run at a character or
+ * at a line's end, so that the result does not depend on how the text was split into tokens. */
+#include "complete/stop.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#include "base/utf8.h"
+
+/* A completion of more than this is not a completion; the longest token limit stays well below. */
+#define TEXT_MAX ((size_t)1 << 20)
+
+static bool is_blank_char(char c)
+{
+    return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v';
+}
+
+static bool is_word_char(char c)
+{
+    return isalnum((unsigned char)c) || c == '_' || (unsigned char)c >= 0x80;
+}
+
+static size_t trimmed_len(const char *text, size_t len)
+{
+    while (len > 0 && is_blank_char(text[len - 1])) len--;
+    return len;
+}
+
+static size_t blank_len(const char *text, size_t len)
+{
+    size_t n = 0;
+    while (n < len && is_blank_char(text[n])) n++;
+    return n;
+}
+
+static bool has_word(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (is_word_char(text[i])) return true;
+    }
+    return false;
+}
+
+static size_t min_size(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* ---- The text after the cursor ---- */
+
+static size_t line_len(const char *text, size_t len)
+{
+    const char *newline = len > 0 ? memchr(text, '\n', len) : NULL;
+    return newline ? (size_t)(newline - text) : len;
+}
+
+/* The first line at or after `from`, the start of a line, that is not blank; null if there is none. */
+static const char *written_line(const struct stop *s, const char *from)
+{
+    while (from < s->end) {
+        size_t len = line_len(from, (size_t)(s->end - from));
+        if (trimmed_len(from, len) > 0) return from;
+        if (from + len == s->end) break;
+        from += len + 1;
+    }
+    return NULL;
+}
+
+static size_t written_len(const struct stop *s, const char *line)
+{
+    return trimmed_len(line, line_len(line, (size_t)(s->end - line)));
+}
+
+static const char *line_after(const struct stop *s, const char *line)
+{
+    size_t len = line_len(line, (size_t)(s->end - line));
+    return line + len < s->end ? written_line(s, line + len + 1) : NULL;
+}
+
+/* The quote that the cursor stands inside of, judged by its line alone; or 0. */
+static char open_quote(const char *line, size_t len)
+{
+    char quote = 0;
+    for (size_t i = 0; i < len; i++) {
+        if (line[i] == '\\')
+            i++;
+        else if (quote ? line[i] == quote : line[i] == '"' || line[i] == '\'')
+            quote = quote ? 0 : line[i];
+    }
+    return quote;
+}
+
+void stop_init(struct stop *s, const struct stop_place *at)
+{
+    *s = (struct stop){.at = *at};
+    buf_init(&s->text, TEXT_MAX);
+    size_t rest = line_len(at->suffix, at->suffix_len);
+    s->rest = at->suffix;
+    s->rest_len = trimmed_len(at->suffix, rest);
+    s->end = at->suffix + at->suffix_len;
+    if (rest < at->suffix_len) s->below = written_line(s, at->suffix + rest + 1);
+    s->base_indent = blank_len(at->line_prefix, at->line_prefix_len);
+    char quote = open_quote(at->line_prefix, at->line_prefix_len);
+    /* An apostrophe in a comment opens nothing: only a quote that is closed after the cursor counts. */
+    if (quote && s->rest_len > 0 && memchr(s->rest, quote, s->rest_len)) s->quote = quote;
+}
+
+void stop_clear(struct stop *s)
+{
+    buf_clear(&s->text);
+}
+
+/* ---- Cutting ---- */
+
+static void stop_at(struct stop *s, enum stop_why why, size_t cut)
+{
+    s->why = why;
+    s->cut = cut;
+}
+
+static int32_t bracket_step(char c)
+{
+    if (c == '(' || c == '[' || c == '{') return 1;
+    return c == ')' || c == ']' || c == '}' ? -1 : 0;
+}
+
+/* Whether c is the first bracket of the rest of the line, or a sign before it, with no word in between. */
+static bool rest_closes_with(const struct stop *s, char c)
+{
+    for (size_t i = 0; i < s->rest_len && !is_word_char(s->rest[i]); i++) {
+        if (s->rest[i] == c) return true;
+        if (bracket_step(s->rest[i]) != 0) return false;
+    }
+    return false;
+}
+
+/* Brackets that are open at the end of text, not counting those that it closes for others. */
+static int32_t open_brackets(const char *text, size_t len)
+{
+    int32_t open = 0;
+    for (size_t i = 0; i < len; i++) {
+        open += bracket_step(text[i]);
+        if (open < 0) open = 0;
+    }
+    return open;
+}
+
+/* Track strings and brackets; cut before a character that closes what the rest of the line closes. */
+static void scan_char(struct stop *s, char c, size_t pos)
+{
+    bool was_escaped = s->is_escaped;
+    s->is_escaped = c == '\\' && !was_escaped;
+    if (was_escaped) return;
+    if (s->quote) {
+        if (c == s->quote) stop_at(s, STOP_SUFFIX, pos);
+        return;
+    }
+    if (c == '"') s->is_quoted = !s->is_quoted;
+    if (s->is_quoted) return;
+    int32_t step = bracket_step(c);
+    if (step < 0 && s->depth <= 0 && rest_closes_with(s, c)) {
+        stop_at(s, STOP_SUFFIX, pos);
+        return;
+    }
+    s->depth += step;
+}
+
+/* Whether text[0..len) ends with the first n bytes of the rest of the line. What stays must not need the
+ * brackets that would go. */
+static bool ends_with_rest(const struct stop *s, size_t len, size_t n)
+{
+    if (n == 0 || n > len) return false;
+    const char *text = s->text.data;
+    size_t kept = len - n;
+    if (memcmp(text + kept, s->rest, n) != 0) return false;
+    return open_brackets(text, kept) == 0;
+}
+
+/* Length of the punctuation that the rest of the line starts with. Quotes open as often as they close, so
+ * that nothing can be told from them. */
+static size_t rest_punctuation(const struct stop *s)
+{
+    size_t n = 0;
+    while (n < s->rest_len && ispunct((unsigned char)s->rest[n]) && !strchr("\"'`_", s->rest[n])) n++;
+    return n;
+}
+
+static void check_rest(struct stop *s, struct stop_line line)
+{
+    size_t end = line.start + line.len, n = s->rest_len;
+    if (!ends_with_rest(s, end, n)) n = rest_punctuation(s);
+    if (ends_with_rest(s, end, n) && n <= line.len) stop_at(s, STOP_SUFFIX, end - n);
+}
+
+/* Whether a generated line is `expect`, a line of the document. The first one continues the cursor's. */
+static bool is_same_line(const struct stop *s, struct stop_line line, const char *expect)
+{
+    size_t head = line.start == 0 ? s->at.line_prefix_len : 0;
+    size_t len = written_len(s, expect);
+    return len == head + line.len && memcmp(expect, s->at.line_prefix, head) == 0 &&
+           memcmp(expect + head, s->text.data + line.start, line.len) == 0;
+}
+
+static bool has_closer(const char *text, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        if (bracket_step(text[i]) < 0) return true;
+    }
+    return false;
+}
+
+/* A line with a word in it repeats the suffix as soon as it is the same. A closing bracket does if it closes
+ * a bracket of the document. Other punctuation needs the line after it as evidence. */
+static void check_below(struct stop *s, struct stop_line line)
+{
+    bool is_first = line.start == 0;
+    if (is_first && s->rest_len > 0) return;
+    const char *expect = s->match ? s->match : s->below;
+    bool is_same = expect && is_same_line(s, line, expect);
+    if (!is_same && s->match) {
+        s->match = NULL;
+        expect = s->below;
+        is_same = is_same_line(s, line, expect);
+    }
+    if (!is_same) return;
+    size_t len = written_len(s, expect);
+    if (!s->match) s->match_start = line.start;
+    if (has_word(expect, len) || s->depth < s->lowest)
+        stop_at(s, STOP_SUFFIX, s->match_start);
+    else
+        s->match = has_closer(expect, len) ? NULL : line_after(s, expect);
+}
+
+static bool is_repeated(const struct stop *s, struct stop_line line, int32_t period)
+{
+    if (period > s->n_last) return false;
+    struct stop_line earlier = s->last[period - 1];
+    const char *text = s->text.data;
+    return earlier.len == line.len && memcmp(text + earlier.start, text + line.start, line.len) == 0;
+}
+
+/* For each period p: `run[p]` lines in a row were the same as the ones p before. */
+static void check_repetition(struct stop *s, struct stop_line line)
+{
+    for (int32_t p = 1; p <= STOP_MAX_PERIOD; p++) {
+        if (!is_repeated(s, line, p)) {
+            s->run[p] = 0;
+            continue;
+        }
+        if (s->run[p]++ == 0) s->repeat_start[p] = line.start;
+        if (s->run[p] >= p * (STOP_REPEATS - 1) && s->why == STOP_NOT) {
+            stop_at(s, STOP_REPETITION, s->repeat_start[p]);
+        }
+    }
+    memmove(s->last + 1, s->last, (STOP_MAX_PERIOD - 1) * sizeof *s->last);
+    s->last[0] = line;
+    if (s->n_last < STOP_MAX_PERIOD) s->n_last++;
+}
+
+/* A line from line_start to `end` is complete. */
+static void end_line(struct stop *s, size_t end)
+{
+    struct stop_line line = {s->line_start, trimmed_len(s->text.data + s->line_start, end - s->line_start)};
+    if (line.len == 0) {
+        /* Without FIM nothing tells where to end but the shape of the text. */
+        if (s->at.is_prefix_only && s->n_last > 0) stop_at(s, STOP_BLOCK, s->line_start);
+    } else {
+        check_rest(s, line);
+        if (!s->why) check_below(s, line);
+        if (!s->why) check_repetition(s, line);
+    }
+    if (s->depth < s->lowest) s->lowest = s->depth;
+    s->is_quoted = false;
+}
+
+/* Without FIM: a later line that is indented less than the cursor's belongs to what is around the block. */
+static void check_indent(struct stop *s, size_t pos)
+{
+    size_t start = s->line_start;
+    if (!s->at.is_prefix_only || start == 0 || s->n_last == 0) return;
+    if (blank_len(s->text.data + start, pos - start) < pos - start) return; /* not the first character */
+    if (pos - start < s->base_indent) stop_at(s, STOP_BLOCK, start);
+}
+
+static void add_char(struct stop *s, const char *bytes, size_t n)
+{
+    char c = bytes[0];
+    size_t pos = s->text.len;
+    /* Line ends are the caller's business, and no program text needs other control characters. */
+    if (((unsigned char)c < 0x20 && !is_blank_char(c)) || c == '\r' || c == 0x7f) return;
+    bool is_hidden = s->at.hides_space && c == ' '; /* the document has it already */
+    s->at.hides_space = false;
+    if (is_hidden) return;
+    buf_add(&s->text, bytes, n);
+    if (s->text.err) return;
+    if (c == '\n') {
+        end_line(s, pos);
+        s->line_start = pos + 1;
+        s->is_escaped = false;
+        return;
+    }
+    if (!is_blank_char(c)) check_indent(s, pos);
+    if (!s->why) scan_char(s, c, pos);
+}
+
+/* ---- What is certain ---- */
+
+/* From where the end of the text may turn out to repeat the rest of the line. */
+static size_t undecided_rest(const struct stop *s)
+{
+    size_t len = trimmed_len(s->text.data, s->text.len);
+    if (len < s->line_start) return s->text.len;
+    size_t longest = min_size(s->rest_len, len - s->line_start);
+    for (size_t n = longest; n > 0; n--) {
+        if (memcmp(s->text.data + len - n, s->rest, n) == 0) return len - n;
+    }
+    return s->text.len;
+}
+
+/* Whether text[start..len), a line that is being written, may become the same as `expect`. */
+static bool may_become(const char *text, size_t len, const char *expect, size_t expect_len)
+{
+    size_t n = min_size(len, expect_len);
+    return memcmp(text, expect, n) == 0 && trimmed_len(text, len) <= expect_len;
+}
+
+static size_t undecided_below(const struct stop *s)
+{
+    size_t len = s->text.len, start = s->line_start;
+    if (s->match) return s->match_start;
+    const char *expect = s->below;
+    if (!expect || (start == 0 && s->rest_len > 0)) return len;
+    size_t head = start == 0 ? s->at.line_prefix_len : 0, expect_len = written_len(s, expect);
+    if (head > expect_len || memcmp(expect, s->at.line_prefix, head) != 0) return len;
+    return may_become(s->text.data + start, len - start, expect + head, expect_len - head) ? start : len;
+}
+
+static size_t undecided_repetition(const struct stop *s)
+{
+    size_t from = s->text.len;
+    const char *text = s->text.data;
+    for (int32_t p = 1; p <= STOP_MAX_PERIOD; p++) {
+        if (s->run[p] > 0) from = min_size(from, s->repeat_start[p]);
+    }
+    for (int32_t i = 0; i < s->n_last; i++) {
+        struct stop_line earlier = s->last[i];
+        if (may_become(text + s->line_start, s->text.len - s->line_start, text + earlier.start,
+                       earlier.len)) {
+            from = min_size(from, s->line_start);
+        }
+    }
+    return from;
+}
+
+/* White space at the end goes, unless text follows on the same line, where it may be wanted. A text of
+ * nothing but white space is no suggestion. */
+static size_t trim(const struct stop *s, size_t len)
+{
+    size_t content = trimmed_len(s->text.data, len);
+    return content == 0 || s->rest_len == 0 ? content : len;
+}
+
+static size_t certain_len(const struct stop *s)
+{
+    size_t len = undecided_rest(s);
+    len = min_size(len, undecided_below(s));
+    len = min_size(len, undecided_repetition(s));
+    return trimmed_len(s->text.data, len);
+}
+
+static void advance(struct stop *s, size_t certain)
+{
+    if (certain > s->certain) s->certain = certain;
+}
+
+bool stop_feed(struct stop *s, const char *bytes, size_t len)
+{
+    for (size_t i = 0; i < len && !s->why; i++) {
+        s->partial[s->n_partial++] = bytes[i];
+        /* Bytes that can start no character, or break one off, are dropped. */
+        while (s->n_partial > 0 && utf8_complete_len(s->partial, s->n_partial) > 0) {
+            int32_t code;
+            size_t n = utf8_decode(s->partial, s->n_partial, &code);
+            if (code >= 0) add_char(s, s->partial, n);
+            s->n_partial -= n;
+            memmove(s->partial, s->partial + n, s->n_partial);
+        }
+    }
+    if (!s->why && s->text.len > 0) advance(s, certain_len(s));
+    return s->why == STOP_NOT && !s->text.err;
+}
+
+void stop_finish(struct stop *s)
+{
+    if (s->text.len == 0) return;
+    if (!s->why) {
+        end_line(s, s->text.len);
+        if (!s->why) s->cut = s->text.len;
+    }
+    advance(s, trim(s, s->cut));
+}
