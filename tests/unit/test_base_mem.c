@@ -14,8 +14,8 @@
 
 #include "base/mem.h"
 
-/* The address sanitizer would end the program where malloc would return null. */
-const char *__asan_default_options(void);
+/* The address sanitizer would end the program where malloc would return null. It looks for this name. */
+__attribute__((visibility("default"))) const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
     return "allocator_may_return_null=1";

@@ -232,7 +232,7 @@ static void test_bos(void **state)
     assert_true(tokenizer_adds_space_prefix(l.t));
     assert_string_equal(tokenizer_kind(l.t), "spm");
     assert_string_equal(tokenizer_pre(l.t), "");
-    struct token_list ids = encode(l.t, "", 0, TOKENIZER_BOS);
+    struct token_list ids = encode(l.t, NULL, 0, TOKENIZER_BOS);
     assert_int_equal(ids.n, 1);
     assert_int_equal(ids.ids[0], tokenizer_bos(l.t));
     token_list_clear(&ids);
@@ -515,20 +515,23 @@ static void test_odd_vocabularies(void **state)
 static void test_markers_become_control(void **state)
 {
     (void)state;
-    static const char *const extra[] = {"<｜fim▁hole｜>", "<|im_end|>", "</s>", "<fim_prefix>", NULL};
-    int32_t types[262];
+    static const char *const extra[] = {"<｜fim▁hole｜>", "<|im_end|>", "</s>",
+                                        "<fim_prefix>",   "<EOT>",      NULL};
+    int32_t types[263];
     struct gguf_writer w;
     struct loaded l;
     struct errmsg msg;
-    for (int i = 0; i < 262; i++) types[i] = 1;
+    for (int i = 0; i < 263; i++) types[i] = 1;
     types[258] = 4;
+    types[260] = 4;
     types[261] = 4;
     write_vocab(&w, "gpt-2", extra, types);
     assert_int_equal(load_written(&w, &l, &msg), OK);
     assert_true(tokenizer_is_special(l.t, 258));  /* user-defined in the file */
     assert_true(tokenizer_is_special(l.t, 259));  /* text in the file, but cannot be mistaken */
-    assert_false(tokenizer_is_special(l.t, 260)); /* text in the file, and HTML too */
+    assert_false(tokenizer_is_special(l.t, 260)); /* user-defined in the file, but HTML too */
     assert_true(tokenizer_is_special(l.t, 261));
+    assert_false(tokenizer_is_special(l.t, 262)); /* text in the file, and so perhaps text */
     assert_true(tokenizer_is_eog(l.t, 259));
     assert_false(tokenizer_is_eog(l.t, 260));
     assert_int_equal(tokenizer_find(l.t, "<｜fim▁hole｜>"), 258);
