@@ -170,7 +170,8 @@ static void read_attention(struct reader *r, const struct arch *a, struct arch_p
 static void apply_gemma3_27b(const struct arch *a, struct arch_params *p)
 {
     bool is_27b = !strcmp(a->name, "gemma3") && p->n_layers == 62;
-    if (is_27b) p->attention_scale = 1 / sqrtf((float)(p->d_model / p->n_heads));
+    int32_t head_width = p->d_model / p->n_heads;
+    if (is_27b) p->attention_scale = 1 / sqrtf((float)head_width);
 }
 
 enum err arch_read_params(const struct arch *a, const struct gguf *g, struct arch_params *out,

@@ -505,7 +505,7 @@ enum err download_run(const struct download_request *request, struct download_re
     if (!err) err = finish(&d, result);
     result->progress = d.progress;
     /* An attempt that brought nothing leaves nothing. */
-    if (err && d.fd >= 0 && d.progress.done == 0) download_forget(request->path);
+    if (err && d.fd >= 0 && file_size(d.part_path) == 0) download_forget(request->path);
     if (d.handle) d.curl.easy_cleanup(d.handle);
     if (d.fd >= 0) close(d.fd);
     mem_free(d.part_path);

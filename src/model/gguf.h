@@ -61,11 +61,12 @@ const struct map *gguf_map(const struct gguf *g);
 /* Metadata by key. Each returns OK, ERR_NOT_FOUND if the key is missing, or ERR_FORMAT if its type does
  * not fit; the message names the key. Integers are accepted from any integer type that holds the value,
  * floats from F32 and F64. *out is untouched on failure. */
-MUST_CHECK enum err gguf_get_int(const struct gguf *g, const char *key, int64_t min, int64_t max, int64_t *out,
-                      struct errmsg *msg);
+MUST_CHECK enum err gguf_get_int(const struct gguf *g, const char *key, int64_t min, int64_t max,
+                                 int64_t *out, struct errmsg *msg);
 MUST_CHECK enum err gguf_get_float(const struct gguf *g, const char *key, double *out, struct errmsg *msg);
 MUST_CHECK enum err gguf_get_bool(const struct gguf *g, const char *key, bool *out, struct errmsg *msg);
-MUST_CHECK enum err gguf_get_str(const struct gguf *g, const char *key, struct gguf_str *out, struct errmsg *msg);
+MUST_CHECK enum err gguf_get_str(const struct gguf *g, const char *key, struct gguf_str *out,
+                                 struct errmsg *msg);
 
 /* An array value: `type` is the element type, data views into the map (fixed-size elements lie packed,
  * unaligned; strings are walked with gguf_next_str). */
@@ -74,8 +75,8 @@ struct gguf_array {
     uint64_t n;
     const unsigned char *data;
 };
-MUST_CHECK enum err gguf_get_array(const struct gguf *g, const char *key, enum gguf_type type, struct gguf_array *out,
-                        struct errmsg *msg);
+MUST_CHECK enum err gguf_get_array(const struct gguf *g, const char *key, enum gguf_type type,
+                                   struct gguf_array *out, struct errmsg *msg);
 
 /* Walk a string array: *pos starts as a->data; call at most a->n times. */
 struct gguf_str gguf_next_str(const unsigned char **pos);

@@ -234,6 +234,18 @@ static enum err find_arch(struct model *m, struct errmsg *msg)
                    (int)name.len, name.data, known);
 }
 
+/* Large models are sometimes cut into several files, each a GGUF file of its own. */
+static enum err refuse_split(const struct gguf *g, struct errmsg *msg)
+{
+    int64_t n = 1;
+    enum err e = gguf_get_int(g, "split.count", 0, INT32_MAX, &n, msg);
+    if (e && e != ERR_NOT_FOUND) return e;
+    if (n <= 1) return OK;
+    return err_set(msg, ERR_UNSUPPORTED,
+                   "this is one of %d parts of a model; join them (llama-gguf-split --merge) or get one file",
+                   (int)n);
+}
+
 enum err model_open(const char *path, struct model **out, struct errmsg *msg)
 {
     struct model *m = MEM_NEW(struct model);
@@ -242,6 +254,7 @@ enum err model_open(const char *path, struct model **out, struct errmsg *msg)
     enum err e = gguf_open(path, &m->gguf, msg);
     if (e) goto fail;
     m->name = model_name(m->gguf, path);
+    if ((e = refuse_split(m->gguf, msg))) goto fail;
     if ((e = find_arch(m, msg))) goto fail;
     if ((e = arch_read_params(m->arch, m->gguf, &m->p, msg))) goto fail;
     if ((e = tokenizer_new(m->gguf, &m->tokenizer, msg))) goto fail;

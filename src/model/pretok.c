@@ -63,6 +63,7 @@ enum err pretok_new(const char *name, size_t name_len, struct pretok **out, stru
         goto fail;
     }
     pcre2_set_match_limit(p->limits, UINT32_MAX);
+    pcre2_set_depth_limit(p->limits, UINT32_MAX);
     for (const char *const *pattern = kind->patterns; *pattern; pattern++) {
         err = compile(p, *pattern, msg);
         if (err) goto fail;

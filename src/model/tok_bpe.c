@@ -1,4 +1,7 @@
-/* Byte-level BPE: each word's bytes, merged in the order of the file's list. */
+/* Byte-level BPE: each word's bytes, merged in the order of the file's list.
+ *
+ * Some models' own tokenizers put text into Unicode's composed form (NFC) first. This one does not: code
+ * must come back byte for byte. */
 #include "model/tok_bpe.h"
 
 #include "base/log.h"

@@ -156,7 +156,7 @@ enum err tok_pairs_init(struct tok_pairs *p, const struct gguf *g, const struct 
     while ((uint64_t)1 << bits < merges.n + merges.n / 2) bits++; /* at most two thirds full */
     p->mask = ((uint64_t)1 << bits) - 1;
     p->shift = 64 - bits;
-    p->slots = mem_try((size_t)1 << bits, sizeof *p->slots);
+    p->slots = mem_try_aligned((size_t)1 << bits, sizeof *p->slots);
     batch.keys_cap = 2 * v->max_text_len + 1;
     if (batch.keys_cap < BATCH_BYTES) batch.keys_cap = BATCH_BYTES;
     batch.keys = mem_try(batch.keys_cap, 1);

@@ -15,8 +15,8 @@ struct tok_spm {
     const struct tok_added *user;  /* borrowed */
     uint32_t *ranks;               /* [vocab->n] owned; 0 is the best score */
     bool adds_space_prefix;
-    bool joins_space[256]; /* by byte: some token has this byte and then a space, other than in a run of
-                              spaces */
+    /* By byte other than space: some token has this byte and then a space. */
+    bool joins_space[256];
 };
 
 /* Scores as integers in reverse order: IEEE 754 numbers of one sign sort like their bits. */
@@ -66,8 +66,7 @@ static void find_inner_spaces(struct tok_spm *spm)
         struct gguf_str key = tok_vocab_key(spm->vocab, id);
         if (tok_vocab_namespace(spm->vocab, id) != TOK_ORDINARY) continue;
         for (size_t i = 1; i < key.len; i++) {
-            if (key.data[i] == ' ' && key.data[i - 1] != ' ')
-                spm->joins_space[(unsigned char)key.data[i - 1]] = true;
+            if (key.data[i] == ' ') spm->joins_space[(unsigned char)key.data[i - 1]] = true;
         }
     }
 }

@@ -44,6 +44,7 @@ static ptrdiff_t decode_byte_level(const int16_t *byte_of, const char *text, siz
             /* The alphabet ends below U+0800, so a letter has at most two bytes. */
             if ((code & 0xe0) != 0xc0 || i == len || (s[i] & 0xc0) != 0x80) return -1;
             code = (code & 0x1f) << 6 | (s[i++] & 0x3f);
+            if (code < 0x80) return -1; /* overlong */
         }
         if (code >= TOK_ALPHABET_END || byte_of[code] < 0) return -1;
         out[n++] = (char)byte_of[code];
@@ -125,14 +126,37 @@ int32_t tok_vocab_find(const struct tok_vocab *v, enum tok_namespace space, cons
     return tok_vocab_find_hashed(v, space, tok_vocab_hash(space, key, len), key, len);
 }
 
-/* Tokens are added in the order of their ids, so a lookup meets the lowest id first. */
-static void add_slot(struct tok_vocab *v, int32_t id)
+static uint64_t hash_of(const struct tok_vocab *v, int32_t id)
 {
     struct gguf_str key = tok_vocab_key(v, id);
-    uint64_t hash = tok_vocab_hash(tok_vocab_namespace(v, id), key.data, key.len);
+    return tok_vocab_hash(tok_vocab_namespace(v, id), key.data, key.len);
+}
+
+static void add_slot(struct tok_vocab *v, int32_t id, uint64_t hash)
+{
     uint64_t i = hash & v->slot_mask;
     while (v->slots[i].id_plus1) i = (i + 1) & v->slot_mask;
     v->slots[i] = (struct tok_vocab_slot){.tag = (uint32_t)(hash >> 32), .id_plus1 = id + 1};
+}
+
+/* Tokens are added in the order of their ids, so a lookup meets the lowest id first. Slots are prefetched
+ * some tokens ahead: nearly every one is a cache miss. */
+static void add_slots(struct tok_vocab *v)
+{
+    enum { AHEAD = 16 };
+    uint64_t hashes[AHEAD];
+    for (int32_t id = 0; id < v->n + AHEAD; id++) {
+        if (id >= AHEAD) add_slot(v, id - AHEAD, hashes[id % AHEAD]);
+        if (id >= v->n) continue;
+        hashes[id % AHEAD] = hash_of(v, id);
+        tok_vocab_prefetch(v, hashes[id % AHEAD]);
+    }
+}
+
+static bool has_text(const struct tok_vocab *v, int32_t id, const char *text, size_t len)
+{
+    struct gguf_str have = tok_vocab_text(v, id);
+    return have.len == len && !memcmp(have.data, text, len);
 }
 
 int32_t tok_vocab_find_text(const struct tok_vocab *v, const char *text, size_t len)
@@ -146,10 +170,14 @@ int32_t tok_vocab_find_text(const struct tok_vocab *v, const char *text, size_t 
         found[1] = tok_vocab_find(v, TOK_LITERAL, key, (size_t)key_len);
     }
     mem_free(key);
+    bool is_shared = false; /* another text has the same key: SentencePiece spells a space in two ways */
     for (int32_t i = 0; i < 3; i++) {
         if (found[i] == TOKEN_NONE) continue;
-        struct gguf_str have = tok_vocab_text(v, found[i]);
-        if (have.len == len && !memcmp(have.data, text, len)) return found[i];
+        if (has_text(v, found[i], text, len)) return found[i];
+        is_shared = true;
+    }
+    for (int32_t id = 0; is_shared && id < v->n; id++) {
+        if (has_text(v, id, text, len)) return id;
     }
     return TOKEN_NONE;
 }
@@ -299,7 +327,7 @@ enum err tok_vocab_init(struct tok_vocab *v, const struct gguf *g, enum tok_spel
     v->record_at = mem_try(n, sizeof *v->record_at);
     v->key_at = mem_try(n + 1, sizeof *v->key_at);
     v->flags = mem_try(n, sizeof *v->flags);
-    v->slots = mem_try(n_slots, sizeof *v->slots);
+    v->slots = mem_try_aligned(n_slots, sizeof *v->slots);
     if (!v->record_at || !v->key_at || !v->flags || !v->slots) goto nomem;
     err = measure_texts(v, &total, msg);
     if (!err) err = read_types(v, g, msg);
@@ -307,7 +335,7 @@ enum err tok_vocab_init(struct tok_vocab *v, const struct gguf *g, enum tok_spel
     v->keys = mem_try(total, 1);
     if (!v->keys) goto nomem;
     fill_keys(v);
-    for (int32_t id = 0; id < v->n; id++) add_slot(v, id);
+    add_slots(v);
     find_bytes(v);
     return OK;
 nomem:
@@ -330,7 +358,7 @@ void tok_vocab_set_control(struct tok_vocab *v, int32_t id)
     v->flags[id] = (uint8_t)((v->flags[id] & ~FLAG_TYPE) | TOK_CONTROL | FLAG_LITERAL);
     /* The old slot stays behind: lookups compare namespaces and pass over it. The spelling of a marker is
      * printable ASCII or is not in the byte-level alphabet, so its key need not change. */
-    if (!was_literal) add_slot(v, id);
+    if (!was_literal) add_slot(v, id, hash_of(v, id));
 }
 
 void tok_vocab_set_eog(struct tok_vocab *v, int32_t id)

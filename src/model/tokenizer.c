@@ -157,6 +157,7 @@ enum err tokenizer_encode(const struct tokenizer *t, const char *text, size_t le
     struct tok_merge merge;
     int32_t n_before = out->n;
     if (len > INT32_MAX / 2) return ERR_LIMIT;
+    if (!len) text = ""; /* an empty buffer's text may be null */
     tok_merge_init(&merge);
     enum err err = encode_all(t, &merge, text, len, flags, out);
     if (err) out->n = n_before;

@@ -39,7 +39,7 @@ enum tokenizer_flag {
 
 /* Append the tokens of text to out. ERR_NOMEM, ERR_LIMIT (more than INT32_MAX / 2 bytes). */
 MUST_CHECK enum err tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, unsigned flags,
-                          struct token_list *out);
+                                     struct token_list *out);
 
 /* The bytes that a token stands for (view; lives as long as t); len 0 for control tokens, which have no
  * text of their own, and for ids outside the vocabulary. */
