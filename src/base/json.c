@@ -107,7 +107,7 @@ void json_num(struct json *j, const char *key, double value, int decimals)
     buf_printf(j->out, "%.*f", decimals, isfinite(value) ? value : 0.0);
 }
 
-void json_bool(struct json *j, const char *key, bool value)
+void json_flag(struct json *j, const char *key, bool value)
 {
     begin_value(j, key);
     buf_add_str(j->out, value ? "true" : "false");

@@ -36,10 +36,20 @@ const struct cli_command cli_commands[] = {
     {"config", "[--json|--markdown]", "Show every setting and where it came from",
      "--markdown prints the documentation of the settings instead.\n", cli_config},
     {"bench", "model [MODEL] [--runs N] [--json]", "Measure speed on this machine",
-     "Prefill and decode speed, load time and memory of a model.\n", cli_bench},
-    {"tokenize", "FILE|- | --text TEXT [--special] [--json]", "Show how a model's tokenizer cuts a text",
-     "Each token's number and text.\n", cli_tokenize},
-    {"logits", "[MODEL] --prompt TEXT | --file FILE [--json]", "Show what a model predicts after a text",
-     "For comparing with other engines.\n", cli_logits},
+     "Prefill and decode speed, load time and memory of a model, and the memory bandwidth that bounds "
+     "them.\n",
+     cli_bench},
+    {"tokenize", "FILE|- | --text TEXT [--special] [--bos] [--ids] [--json]",
+     "Show how a model's tokenizer cuts a text",
+     "  --special  special tokens' text in the input becomes those tokens\n"
+     "  --bos      begin as the model wants texts to begin\n"
+     "  --ids      numbers only\n",
+     cli_tokenize},
+    {"logits", "[MODEL] --prompt TEXT|--file FILE|--tokens IDS [--top N] [--greedy N] [--json]",
+     "Show what a model predicts after a text",
+     "  --top N     the N likeliest next tokens\n"
+     "  --greedy N  the N tokens that follow, with --json\n"
+     "For comparing with other engines.\n",
+     cli_logits},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -245,7 +245,7 @@ static int report_check(const struct model *m, bool is_json)
         struct json j;
         json_init(&j, &out);
         json_begin_object(&j, NULL);
-        json_bool(&j, "ok", true);
+        json_flag(&j, "ok", true);
         json_str(&j, "path", m->path);
         json_int(&j, "tensors", gguf_n_tensors(m->gguf));
         json_int(&j, "bytes", (int64_t)gguf_map(m->gguf)->len);

@@ -19,10 +19,21 @@ extern const struct kern kern_avx512;
 /* kern_ref.c: sizes in blocks make it fast enough for everyone. */
 void kern_ref_dequantize(enum kern_type type, const void *src, float *dst, int32_t n);
 
-/* kern_avx2*.c */
+/* kern_avx2*.c; also the AVX-512 table's where wider vectors would not pay. */
+void kern_avx2_quantize(const float *x, int32_t n, int8_t *q, float *d, float *s);
 void kern_avx2_matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
                       float *y, size_t y_stride, void *scratch);
 void kern_avx2_attend(const float *q, const uint16_t *k, const uint16_t *v, size_t stride, int32_t n_q,
                       int32_t n_kv, int32_t head_dim, float scale, float *out, void *scratch);
+void kern_avx2_rms_norm(const float *x, const float *weight, int32_t n, float eps, float *y);
+void kern_avx2_layer_norm(const float *x, const float *weight, const float *bias, int32_t n, float eps,
+                          float *y);
+void kern_avx2_silu_mul(float *gate, const float *up, int32_t n);
+void kern_avx2_gelu_mul(float *gate, const float *up, int32_t n);
+void kern_avx2_gelu(float *x, int32_t n);
+void kern_avx2_add(float *y, const float *x, int32_t n);
+void kern_avx2_mul_add(float *y, const float *x, float a, int32_t n);
+void kern_avx2_f32_to_f16(const float *x, uint16_t *y, int32_t n);
+void kern_avx2_rope(float *head, const float *cos, const float *sin, int32_t n_rot, bool neox);
 
 #endif

@@ -24,7 +24,7 @@ ALWAYS_INLINE void store8(float *p, int32_t i, int32_t n, __m256 v)
     }
 }
 
-static void quantize(const float *x, int32_t n, int8_t *q, float *d, float *s)
+void kern_avx2_quantize(const float *x, int32_t n, int8_t *q, float *d, float *s)
 {
     const __m256 sign = _mm256_set1_ps(-0.0f);
     const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7); /* undoes the order of 256-bit packs */
@@ -72,7 +72,7 @@ static float sum(const float *x, int32_t n)
     return vec_sum(acc);
 }
 
-static void rms_norm(const float *x, const float *weight, int32_t n, float eps, float *y)
+void kern_avx2_rms_norm(const float *x, const float *weight, int32_t n, float eps, float *y)
 {
     __m256 inverse = _mm256_set1_ps(1 / sqrtf(sum_squares(x, n, 0) / (float)n + eps));
     for (int32_t i = 0; i < n; i += 8) {
@@ -81,7 +81,8 @@ static void rms_norm(const float *x, const float *weight, int32_t n, float eps, 
     }
 }
 
-static void layer_norm(const float *x, const float *weight, const float *bias, int32_t n, float eps, float *y)
+void kern_avx2_layer_norm(const float *x, const float *weight, const float *bias, int32_t n, float eps,
+                          float *y)
 {
     float mean = sum(x, n) / (float)n;
     __m256 inverse = _mm256_set1_ps(1 / sqrtf(sum_squares(x, n, mean) / (float)n + eps));
@@ -109,38 +110,38 @@ ALWAYS_INLINE __m256 gelu8(__m256 x)
     return _mm256_div_ps(x, _mm256_add_ps(_mm256_set1_ps(1.0f), e));
 }
 
-static void silu_mul(float *gate, const float *up, int32_t n)
+void kern_avx2_silu_mul(float *gate, const float *up, int32_t n)
 {
     for (int32_t i = 0; i < n; i += 8) {
         store8(gate, i, n, _mm256_mul_ps(silu8(load8(gate, i, n)), load8(up, i, n)));
     }
 }
 
-static void gelu_mul(float *gate, const float *up, int32_t n)
+void kern_avx2_gelu_mul(float *gate, const float *up, int32_t n)
 {
     for (int32_t i = 0; i < n; i += 8) {
         store8(gate, i, n, _mm256_mul_ps(gelu8(load8(gate, i, n)), load8(up, i, n)));
     }
 }
 
-static void gelu(float *x, int32_t n)
+void kern_avx2_gelu(float *x, int32_t n)
 {
     for (int32_t i = 0; i < n; i += 8) store8(x, i, n, gelu8(load8(x, i, n)));
 }
 
-static void add(float *y, const float *x, int32_t n)
+void kern_avx2_add(float *y, const float *x, int32_t n)
 {
     for (int32_t i = 0; i < n; i += 8) store8(y, i, n, _mm256_add_ps(load8(y, i, n), load8(x, i, n)));
 }
 
-static void mul_add(float *y, const float *x, float a, int32_t n)
+void kern_avx2_mul_add(float *y, const float *x, float a, int32_t n)
 {
     __m256 factor = _mm256_set1_ps(a);
     for (int32_t i = 0; i < n; i += 8)
         store8(y, i, n, _mm256_fmadd_ps(factor, load8(x, i, n), load8(y, i, n)));
 }
 
-static void f32_to_f16(const float *x, uint16_t *y, int32_t n)
+void kern_avx2_f32_to_f16(const float *x, uint16_t *y, int32_t n)
 {
     int32_t i = 0;
     for (; i + 8 <= n; i += 8) {
@@ -174,7 +175,7 @@ static void rope_pairs(float *head, const float *cos, const float *sin, int32_t 
     }
 }
 
-static void rope(float *head, const float *cos, const float *sin, int32_t n_rot, bool neox)
+void kern_avx2_rope(float *head, const float *cos, const float *sin, int32_t n_rot, bool neox)
 {
     if (neox) {
         rope_neox(head, cos, sin, n_rot / 2);
@@ -185,19 +186,19 @@ static void rope(float *head, const float *cos, const float *sin, int32_t n_rot,
 
 const struct kern kern_avx2 = {
     .isa = "avx2",
-    .quantize = quantize,
+    .quantize = kern_avx2_quantize,
     .dequantize = kern_ref_dequantize,
     .matmul = kern_avx2_matmul,
     .attend = kern_avx2_attend,
-    .rms_norm = rms_norm,
-    .layer_norm = layer_norm,
-    .silu_mul = silu_mul,
-    .gelu_mul = gelu_mul,
-    .gelu = gelu,
-    .add = add,
-    .mul_add = mul_add,
-    .f32_to_f16 = f32_to_f16,
-    .rope = rope,
+    .rms_norm = kern_avx2_rms_norm,
+    .layer_norm = kern_avx2_layer_norm,
+    .silu_mul = kern_avx2_silu_mul,
+    .gelu_mul = kern_avx2_gelu_mul,
+    .gelu = kern_avx2_gelu,
+    .add = kern_avx2_add,
+    .mul_add = kern_avx2_mul_add,
+    .f32_to_f16 = kern_avx2_f32_to_f16,
+    .rope = kern_avx2_rope,
 };
 
 #else

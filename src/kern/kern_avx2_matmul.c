@@ -19,19 +19,6 @@
 /* Keep an array in memory, whence an element is broadcast by the load itself. */
 #define IN_MEMORY(array) __asm__("" : "+m"(array))
 
-/* Activations of one token. */
-struct token {
-    const int8_t *q; /* [n_cols] */
-    const float *d;  /* [n_cols / 32] */
-    const float *s;  /* [n_cols / 16] */
-};
-
-static struct token token_at(const struct kern_act *x, int32_t t, int32_t unit)
-{
-    size_t n_units = (size_t)x->n_cols / UNIT_LEN, i = (size_t)t * n_units + (size_t)unit;
-    return (struct token){x->q + i * UNIT_LEN, x->d + i, x->s + 2 * i};
-}
-
 /* Sums of pairs of products q * x in 16 bits. */
 ALWAYS_INLINE __m256i multiply_pairs(__m256i q, __m256i x, bool is_signed)
 {
@@ -39,26 +26,13 @@ ALWAYS_INLINE __m256i multiply_pairs(__m256i q, __m256i x, bool is_signed)
     return _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q));
 }
 
-/* The first n (constant: 0, 1, 2, 4 or 8) floats at p, zeros after them. Masked loads would do it too, but
- * are slow where they reach into a page that is not mapped. */
-ALWAYS_INLINE __m256 load_first(const float *p, int32_t n)
+/* The two integer scales of unit u, each in all 16-bit lanes of its half. */
+ALWAYS_INLINE __m256i unit_scales(const int16_t scale[2 * SPAN_UNITS], int32_t u)
 {
-    if (n == 8) return _mm256_loadu_ps(p);
-    __m128 v = _mm_setzero_ps();
-    if (n == 4) v = _mm_loadu_ps(p);
-    if (n == 2) v = _mm_loadl_pi(v, (const __m64 *)p);
-    if (n == 1) v = _mm_load_ss(p);
-    return _mm256_insertf128_ps(_mm256_setzero_ps(), v, 0);
-}
-
-/* The sums of one token for the minima of n (constant: 1, 4 or 8) units, in the order of struct span. */
-ALWAYS_INLINE void load_sums(const float *s, int32_t n, bool has_halves, __m256 sums[2])
-{
-    sums[0] = load_first(s, n == 1 ? 2 : 8);
-    sums[1] = load_first(s + 8, n == 8 ? 8 : 0);
-    if (has_halves) return;
-    __m256 pairs = _mm256_hadd_ps(sums[0], sums[1]); /* units 0 1 4 5 2 3 6 7 */
-    sums[0] = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8));
+    const __m256i eight = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)scale + u / 4));
+    const int32_t first = u % 4 * 0x0404 + 0x0100; /* its two bytes among those of eight scales */
+    return _mm256_shuffle_epi8(
+        eight, _mm256_set_m128i(_mm_set1_epi16((int16_t)(first + 0x0202)), _mm_set1_epi16((int16_t)first)));
 }
 
 /* Running sums of one row, to be added up at the end. */
@@ -76,11 +50,7 @@ ALWAYS_INLINE void dot_span(const struct span *s, int32_t n, struct span_class c
     _mm256_store_ps(d, _mm256_mul_ps(_mm256_load_ps(s->d), xd));
     IN_MEMORY(d);
     for (int32_t u = 0; u < n; u++) {
-        __m256i scale = _mm256_set1_epi16(1);
-        if (c.has_halves) {
-            scale = _mm256_blend_epi32(_mm256_set1_epi32(s->scale[2 * u]),
-                                       _mm256_set1_epi32(s->scale[2 * u + 1]), 0xf0);
-        }
+        __m256i scale = c.has_halves ? unit_scales(s->scale, u) : _mm256_set1_epi16(1);
         __m256i pairs = multiply_pairs(load_bytes(s->q[u]), load_bytes(xq + u * UNIT_LEN), c.is_signed);
         __m256 sum = _mm256_cvtepi32_ps(_mm256_madd_epi16(pairs, scale));
         __m256 *chain = u % 2 ? &acc->odd : &acc->even;
@@ -95,7 +65,7 @@ ALWAYS_INLINE void dot_two_rows(const char *row, size_t row_bytes, int32_t n, st
                                 const struct token *t, struct row_sums acc[2])
 {
     __m256 xd = load_first(t->d, n), xs[2];
-    if (f.class.has_min) load_sums(t->s, n, f.class.has_halves, xs);
+    if (f.class.has_min) token_sums(t->s, n, f.class.has_halves, xs);
     for (int32_t r = 0; r < 2; r++) {
         struct span s;
         f.unpack(row + (size_t)r * row_bytes, n, &s);
@@ -219,19 +189,6 @@ ALWAYS_INLINE void tile(const struct panel_unit *units, int32_t n, const struct 
     }
 }
 
-/* Store the first n_rows sums of a tile, or add them to what earlier chunks of columns gave. */
-static void put_tile(float acc[][PANEL_ROWS], int32_t n_tokens, int32_t n_rows, bool is_first, float *y,
-                     size_t y_stride)
-{
-    for (int32_t t = 0; t < n_tokens; t++, y += y_stride) {
-        if (is_first) {
-            memcpy(y, acc[t], (size_t)n_rows * sizeof *y);
-        } else {
-            for (int32_t r = 0; r < n_rows; r++) y[r] += acc[t][r];
-        }
-    }
-}
-
 /* A panel times all tokens. unit0 is its first unit within the row. */
 ALWAYS_INLINE void multiply_panel(const struct panel *p, int32_t unit0, int32_t n, const struct kern_act *x,
                                   struct span_class c, int32_t n_rows, float *y, size_t y_stride)
@@ -255,14 +212,11 @@ ALWAYS_INLINE void multiply_panel(const struct panel *p, int32_t unit0, int32_t 
             tile(p->units, n, tokens, 4, c, acc);
             break;
         }
-        put_tile(acc, n_tokens, n_rows, unit0 == 0, y + (size_t)t * y_stride, y_stride);
+        panel_put(acc, n_tokens, n_rows, unit0 == 0, y + (size_t)t * y_stride, y_stride);
     }
 }
 
 /* The instances of multiply_panel, one for each class; formats share them. */
-typedef void multiply_fn(const struct panel *p, int32_t unit0, int32_t n, const struct kern_act *x,
-                         int32_t n_rows, float *y, size_t y_stride);
-
 #define DEFINE_MULTIPLY(name, class)                                                                         \
     static void name(const struct panel *p, int32_t unit0, int32_t n, const struct kern_act *x,              \
                      int32_t n_rows, float *y, size_t y_stride)                                              \
@@ -274,30 +228,20 @@ DEFINE_MULTIPLY(multiply_4_bits, SPAN_4_BITS)
 DEFINE_MULTIPLY(multiply_5_bits, SPAN_5_BITS)
 DEFINE_MULTIPLY(multiply_6_bits, SPAN_6_BITS)
 
-ALWAYS_INLINE multiply_fn *multiply_of(struct span_class c)
+ALWAYS_INLINE panel_fn *multiply_of(struct span_class c)
 {
     if (c.is_signed) return multiply_signed;
     return c.depth == 8 ? multiply_4_bits : c.depth == 4 ? multiply_5_bits : multiply_6_bits;
 }
 
 ALWAYS_INLINE void matmul_quantized(const struct kern_mat *w, const struct kern_act *x, int32_t row0,
-                                    int32_t row1, float *y, size_t y_stride, struct panel *panel,
+                                    int32_t row1, float *y, size_t y_stride, void *scratch,
                                     struct span_format f)
 {
     if (x->n_tokens == 1) {
         decode(w, x, row0, row1, y, f);
-        return;
-    }
-    multiply_fn *multiply = multiply_of(f.class);
-    int32_t n_units = w->n_cols / UNIT_LEN;
-    for (int32_t r = row0; r < row1; r += PANEL_ROWS) {
-        int32_t n_rows = row1 - r < PANEL_ROWS ? row1 - r : PANEL_ROWS;
-        const char *src = (const char *)w->data + (size_t)r * w->row_bytes;
-        for (int32_t u = 0; u < n_units; u += PANEL_UNITS, src += PANEL_UNITS / SPAN_UNITS * f.bytes) {
-            int32_t n = n_units - u < PANEL_UNITS ? n_units - u : PANEL_UNITS;
-            panel_build(panel, src, w->row_bytes, n_rows, n, f, _mm256_setzero_si256());
-            multiply(panel, u, n, x, n_rows, y + r, y_stride);
-        }
+    } else {
+        panel_matmul(w, x, row0, row1, y, y_stride, scratch, f, multiply_of(f.class));
     }
 }
 
@@ -375,29 +319,42 @@ ALWAYS_INLINE void matmul_plain(const struct kern_mat *w, const struct kern_act 
     for (; r < row1; r++, row += w->row_bytes) plain_rows(row, 0, 1, x, type, y + r, y_stride);
 }
 
+/* One instance for each format. */
+typedef void matmul_fn(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
+                       float *y, size_t y_stride, void *scratch);
+
+#define DEFINE_MATMUL(type, name, format)                                                                    \
+    static void matmul_##name(const struct kern_mat *w, const struct kern_act *x, int32_t row0,              \
+                              int32_t row1, float *y, size_t y_stride, void *scratch)                        \
+    {                                                                                                        \
+        matmul_quantized(w, x, row0, row1, y, y_stride, scratch, format);                                    \
+    }
+SPAN_FORMATS(DEFINE_MATMUL)
+
+#define DEFINE_MATMUL_PLAIN(type, name)                                                                      \
+    static void matmul_##name(const struct kern_mat *w, const struct kern_act *x, int32_t row0,              \
+                              int32_t row1, float *y, size_t y_stride, void *scratch)                        \
+    {                                                                                                        \
+        (void)scratch;                                                                                       \
+        matmul_plain(w, x, row0, row1, y, y_stride, type);                                                   \
+    }
+DEFINE_MATMUL_PLAIN(KERN_F32, f32)
+DEFINE_MATMUL_PLAIN(KERN_F16, f16)
+DEFINE_MATMUL_PLAIN(KERN_BF16, bf16)
+
 void kern_avx2_matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
                       float *y, size_t y_stride, void *scratch)
 {
     _Static_assert(sizeof(struct panel) <= KERN_SCRATCH_BYTES, "the panel fits the scratch");
-    switch (w->type) {
-#define CASE(type, format)                                                                                   \
-    case type:                                                                                               \
-        matmul_quantized(w, x, row0, row1, y, y_stride, scratch, format);                                    \
-        break;
-        SPAN_FORMATS(CASE)
-#undef CASE
-    case KERN_F32:
-        matmul_plain(w, x, row0, row1, y, y_stride, KERN_F32);
-        break;
-    case KERN_F16:
-        matmul_plain(w, x, row0, row1, y, y_stride, KERN_F16);
-        break;
-    case KERN_BF16:
-        matmul_plain(w, x, row0, row1, y, y_stride, KERN_BF16);
-        break;
-    case KERN_TYPE_END:
-        break;
-    }
+    static matmul_fn *const instances[KERN_TYPE_END] = {
+#define ENTRY(type, name, format) [type] = matmul_##name,
+        SPAN_FORMATS(ENTRY)
+#undef ENTRY
+            [KERN_F32] = matmul_f32,
+        [KERN_F16] = matmul_f16,
+        [KERN_BF16] = matmul_bf16,
+    };
+    instances[w->type](w, x, row0, row1, y, y_stride, scratch);
 }
 
 #else

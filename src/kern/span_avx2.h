@@ -15,7 +15,8 @@ struct span {
     _Alignas(32) uint8_t q[SPAN_UNITS][UNIT_LEN]; /* or int8_t */
     _Alignas(32) float d[SPAN_UNITS];
     _Alignas(32) float m[2 * SPAN_UNITS];
-    _Alignas(32) int32_t scale[2 * SPAN_UNITS]; /* the same 16-bit integer in both halves of a lane */
+    _Alignas(32) int16_t scale[2 * SPAN_UNITS];
+    _Alignas(32) int32_t scale_pairs[2 * SPAN_UNITS]; /* each scale in both halves of a lane, for panels */
 };
 
 /* Unpack n units from src: 8, or a number from span_step where has_tail. */
@@ -46,26 +47,62 @@ struct span_format {
 #define SPAN_SMALL(unpack, block, class) ((struct span_format){unpack, 8 * sizeof(struct block), true, class})
 #define SPAN_SUPER(unpack, block, class) ((struct span_format){unpack, sizeof(struct block), false, class})
 
-/* All quantized formats, for a switch that instantiates a kernel for each. */
+/* All quantized formats: the type, the end of function names, and the format. */
 #define SPAN_FORMATS(X)                                                                                      \
-    X(KERN_Q8_0, SPAN_SMALL(span_q8_0, block_q8_0, SPAN_SIGNED))                                             \
-    X(KERN_Q4_0, SPAN_SMALL(span_q4_0, block_q4_0, SPAN_4_BITS))                                             \
-    X(KERN_Q4_1, SPAN_SMALL(span_q4_1, block_q4_1, SPAN_4_BITS))                                             \
-    X(KERN_Q5_0, SPAN_SMALL(span_q5_0, block_q5_0, SPAN_5_BITS))                                             \
-    X(KERN_Q5_1, SPAN_SMALL(span_q5_1, block_q5_1, SPAN_5_BITS))                                             \
-    X(KERN_IQ4_NL, SPAN_SMALL(span_iq4_nl, block_q4_0, SPAN_SIGNED))                                         \
-    X(KERN_Q2_K, SPAN_SUPER(span_q2_k, block_q2_k, SPAN_6_BITS))                                             \
-    X(KERN_Q3_K, SPAN_SUPER(span_q3_k, block_q3_k, SPAN_6_BITS))                                             \
-    X(KERN_Q4_K, SPAN_SUPER(span_q4_k, block_q4_k, SPAN_4_BITS))                                             \
-    X(KERN_Q5_K, SPAN_SUPER(span_q5_k, block_q5_k, SPAN_5_BITS))                                             \
-    X(KERN_Q6_K, SPAN_SUPER(span_q6_k, block_q6_k, SPAN_6_BITS))                                             \
-    X(KERN_IQ4_XS, SPAN_SUPER(span_iq4_xs, block_iq4_xs, SPAN_SIGNED))
+    X(KERN_Q8_0, q8_0, SPAN_SMALL(span_q8_0, block_q8_0, SPAN_SIGNED))                                       \
+    X(KERN_Q4_0, q4_0, SPAN_SMALL(span_q4_0, block_q4_0, SPAN_4_BITS))                                       \
+    X(KERN_Q4_1, q4_1, SPAN_SMALL(span_q4_1, block_q4_1, SPAN_4_BITS))                                       \
+    X(KERN_Q5_0, q5_0, SPAN_SMALL(span_q5_0, block_q5_0, SPAN_5_BITS))                                       \
+    X(KERN_Q5_1, q5_1, SPAN_SMALL(span_q5_1, block_q5_1, SPAN_5_BITS))                                       \
+    X(KERN_IQ4_NL, iq4_nl, SPAN_SMALL(span_iq4_nl, block_q4_0, SPAN_SIGNED))                                 \
+    X(KERN_Q2_K, q2_k, SPAN_SUPER(span_q2_k, block_q2_k, SPAN_6_BITS))                                       \
+    X(KERN_Q3_K, q3_k, SPAN_SUPER(span_q3_k, block_q3_k, SPAN_6_BITS))                                       \
+    X(KERN_Q4_K, q4_k, SPAN_SUPER(span_q4_k, block_q4_k, SPAN_4_BITS))                                       \
+    X(KERN_Q5_K, q5_k, SPAN_SUPER(span_q5_k, block_q5_k, SPAN_5_BITS))                                       \
+    X(KERN_Q6_K, q6_k, SPAN_SUPER(span_q6_k, block_q6_k, SPAN_6_BITS))                                       \
+    X(KERN_IQ4_XS, iq4_xs, SPAN_SUPER(span_iq4_xs, block_iq4_xs, SPAN_SIGNED))
 
 /* How many units to take next when n > 0 are left. Callers branch on the three values, so that unpackers
  * are compiled for constants. */
 ALWAYS_INLINE int32_t span_step(int32_t n)
 {
     return n >= SPAN_UNITS ? SPAN_UNITS : n >= 4 ? 4 : 1;
+}
+
+/* The activations of one token. */
+struct token {
+    const int8_t *q; /* [n_cols] */
+    const float *d;  /* [n_cols / 32] */
+    const float *s;  /* [n_cols / 16] */
+};
+
+/* Token t of x from a unit on. */
+static inline struct token token_at(const struct kern_act *x, int32_t t, int32_t unit)
+{
+    size_t n_units = (size_t)x->n_cols / UNIT_LEN, i = (size_t)t * n_units + (size_t)unit;
+    return (struct token){x->q + i * UNIT_LEN, x->d + i, x->s + 2 * i};
+}
+
+/* The first n (constant: 0, 1, 2, 4 or 8) floats at p, zeros after them. Masked loads would do it too, but
+ * are slow where they reach into a page that is not mapped. */
+ALWAYS_INLINE __m256 load_first(const float *p, int32_t n)
+{
+    if (n == 8) return _mm256_loadu_ps(p);
+    __m128 v = _mm_setzero_ps();
+    if (n == 4) v = _mm_loadu_ps(p);
+    if (n == 2) v = _mm_loadl_pi(v, (const __m64 *)p);
+    if (n == 1) v = _mm_load_ss(p);
+    return _mm256_insertf128_ps(_mm256_setzero_ps(), v, 0);
+}
+
+/* The sums of one token for the minima of n (constant: 1, 4 or 8) units, in the order of struct span. */
+ALWAYS_INLINE void token_sums(const float *s, int32_t n, bool has_halves, __m256 sums[2])
+{
+    sums[0] = load_first(s, n == 1 ? 2 : 8);
+    sums[1] = load_first(s + 8, n == 8 ? 8 : 0);
+    if (has_halves) return;
+    __m256 pairs = _mm256_hadd_ps(sums[0], sums[1]); /* units 0 1 4 5 2 3 6 7 */
+    sums[0] = _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(pairs), 0xd8));
 }
 
 ALWAYS_INLINE __m256i load_bytes(const void *p)
@@ -108,11 +145,12 @@ ALWAYS_INLINE __m256 floats_of_bytes(uint32_t low, uint32_t high)
 ALWAYS_INLINE void span_set_scales(struct span *s, __m128i bytes, float d, float offset)
 {
     _mm256_store_ps(s->d, _mm256_set1_ps(d));
+    store_bytes(s->scale, _mm256_cvtepi8_epi16(bytes));
     __m256 factor = _mm256_set1_ps(d * offset);
     for (int32_t i = 0; i < 2; i++) {
         __m256i v = _mm256_cvtepi8_epi32(i ? _mm_srli_si128(bytes, 8) : bytes);
         _mm256_store_ps(s->m + 8 * i, _mm256_mul_ps(_mm256_cvtepi32_ps(v), factor));
-        store_bytes(s->scale + 8 * i, _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa));
+        store_bytes(s->scale_pairs + 8 * i, _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa));
     }
 }
 

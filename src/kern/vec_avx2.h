@@ -5,14 +5,7 @@
 
 #include <stdint.h>
 
-#ifdef KERN_SIMDE
-#define SIMDE_ENABLE_NATIVE_ALIASES
-#include <simde/x86/avx512.h>
-#include <simde/x86/f16c.h>
-#include <simde/x86/fma.h>
-#else
 #include <immintrin.h>
-#endif
 
 /* Unroll the following loop, whose trip count is a constant of at most 16, completely. */
 #ifdef __clang__

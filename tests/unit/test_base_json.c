@@ -8,10 +8,7 @@
 
 #include <cmocka.h>
 
-/* json-c has a type of the same name as our function. */
-#define json_bool json_c_bool
 #include <json-c/json.h>
-#undef json_bool
 
 #include "base/json.h"
 
@@ -29,14 +26,14 @@ static void test_exact_output(void **state)
     json_int(&j, "min", INT64_MIN);
     json_num(&j, "num", 1.25, 1);
     json_num(&j, "inf", INFINITY, 2);
-    json_bool(&j, "yes", true);
+    json_flag(&j, "yes", true);
     json_begin_array(&j, "list");
     json_int(&j, NULL, 1);
     json_begin_object(&j, NULL);
     json_end_object(&j);
     json_begin_array(&j, NULL);
     json_end_array(&j);
-    json_bool(&j, NULL, false);
+    json_flag(&j, NULL, false);
     json_end_array(&j);
     json_str(&j, "last", "");
     json_end_object(&j);

@@ -81,20 +81,28 @@ static void test_refused_urls(void **state)
     }
 }
 
+/* Nothing arrived, nothing is left; but what an earlier run left stays. */
 static void test_cancelled_before_it_begins(void **state)
 {
     (void)state;
-    char directory[] = "/tmp/inline-test-XXXXXX", path[64], part[64];
+    char directory[] = "/tmp/inline-test-XXXXXX", path[64], part[80], info[80];
     assert_non_null(mkdtemp(directory));
     snprintf(path, sizeof path, "%s/a.gguf", directory);
-    snprintf(part, sizeof part, "%s/a.gguf.part", directory);
+    snprintf(part, sizeof part, "%s.part", path);
+    snprintf(info, sizeof info, "%s.part.info", path);
     atomic_bool cancel = true;
     struct errmsg msg = {0};
     struct download_result result;
     struct download_request request = {.url = "http://127.0.0.1:1/a.gguf", .path = path, .cancel = &cancel};
     assert_int_equal(download_run(&request, &result, &msg), ERR_CANCELLED);
-    assert_int_equal(file_size(part), -1); /* nothing arrived, nothing is left */
-    assert_int_equal(rmdir(directory), 0);
+    assert_int_equal(file_size(part), -1);
+
+    assert_int_equal(file_write(part, "GGUF", 4, NULL), OK);
+    assert_int_equal(file_write(info, "u\nv\n9\n", 6, NULL), OK);
+    assert_int_equal(download_run(&request, &result, &msg), ERR_CANCELLED);
+    assert_int_equal(file_size(part), 4);
+    download_forget(path);
+    assert_int_equal(rmdir(directory), 0); /* it was the last */
 }
 
 int main(void)

@@ -1,0 +1,47 @@
+# bash completion for inline
+_inline() {
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local command=${COMP_WORDS[1]-} sub=${COMP_WORDS[2]-}
+    local settings="--model --isa --threads --context --max-tokens --log-level --config --help"
+    local words=$settings
+    local models
+    models=$(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print $1}')
+    case $prev in
+    --isa) words="ref avx2 avx512" ;;
+    --color) words="auto always never" ;;
+    --log-level) words="error warn info debug" ;;
+    --model) words=$models ;;
+    --config | --file)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    *)
+        if [ "$COMP_CWORD" -eq 1 ]; then
+            words="complete model config bench tokenize logits --version --help"
+        elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
+            words="list pull import info check rm"
+        else
+            case "$command $sub" in
+            complete\ *) words="$settings --line --column --json --stream --show --color --name \
+                --max-prompt-tokens --temperature --top-k --top-p --min-p --repeat-penalty --seed --infill" ;;
+            model\ list) words="$settings --available --json" ;;
+            model\ pull) words="$settings --name --force --json $(inline model list --available 2>/dev/null | awk '{print $1}')" ;;
+            model\ import) words="$settings --name --force --json" ;;
+            model\ info | model\ check) words="$settings --json $models" ;;
+            model\ rm) words="--yes $models" ;;
+            config\ *) words="$settings --json --markdown" ;;
+            bench\ *) words="model $settings --runs --json $models" ;;
+            tokenize\ *) words="$settings --text --special --bos --ids --json" ;;
+            logits\ *) words="$settings --prompt --file --tokens --top --greedy --json $models" ;;
+            esac
+        fi
+        ;;
+    esac
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+    case "$command $sub" in
+    complete\ * | tokenize\ * | model\ import | model\ info | model\ check)
+        [[ $cur == -* ]] || mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
+        ;;
+    esac
+}
+complete -o filenames -F _inline inline

@@ -1,0 +1,34 @@
+# fish completion for inline
+complete -c inline -f
+complete -c inline -n __fish_use_subcommand -a complete -d 'Complete code at a place in a file'
+complete -c inline -n __fish_use_subcommand -a model -d 'Install, inspect and remove models'
+complete -c inline -n __fish_use_subcommand -a config -d 'Show every setting'
+complete -c inline -n __fish_use_subcommand -a bench -d 'Measure speed'
+complete -c inline -n __fish_use_subcommand -a tokenize -d 'Show tokens'
+complete -c inline -n __fish_use_subcommand -a logits -d 'Show predictions'
+complete -c inline -n __fish_use_subcommand -l version
+complete -c inline -l help
+complete -c inline -l model -x -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
+complete -c inline -l isa -x -a 'ref avx2 avx512'
+complete -c inline -l threads -x
+complete -c inline -l context -x
+complete -c inline -l max-tokens -x
+complete -c inline -l log-level -x -a 'error warn info debug'
+complete -c inline -l config -r
+complete -c inline -n '__fish_seen_subcommand_from complete' -F -l line -x
+complete -c inline -n '__fish_seen_subcommand_from complete' -l column -x
+complete -c inline -n '__fish_seen_subcommand_from complete' -l json
+complete -c inline -n '__fish_seen_subcommand_from complete' -l stream
+complete -c inline -n '__fish_seen_subcommand_from complete' -l show
+complete -c inline -n '__fish_seen_subcommand_from complete' -l color -x -a 'auto always never'
+complete -c inline -n '__fish_seen_subcommand_from complete' -l infill
+for number in name max-prompt-tokens temperature top-k top-p min-p repeat-penalty seed
+    complete -c inline -n '__fish_seen_subcommand_from complete' -l $number -x
+end
+complete -c inline -n '__fish_seen_subcommand_from model' -a 'list pull import info check rm' -F
+complete -c inline -n '__fish_seen_subcommand_from pull' -a "(inline model list --available 2>/dev/null | awk '{print \$1}')"
+complete -c inline -n '__fish_seen_subcommand_from info check rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
+complete -c inline -n '__fish_seen_subcommand_from config' -l markdown
+complete -c inline -n '__fish_seen_subcommand_from tokenize' -F -l text -x
+complete -c inline -n '__fish_seen_subcommand_from logits' -l prompt -x
+complete -c inline -n '__fish_seen_subcommand_from logits' -l file -r
