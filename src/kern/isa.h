@@ -16,7 +16,7 @@ extern const struct kern kern_ref;
 extern const struct kern kern_avx2;
 extern const struct kern kern_avx512;
 
-/* kern_ref.c: sizes in blocks make it fast enough for everyone. */
+/* kern_ref.c; in every table, since it is used for one embedding row per token and costs nothing there. */
 void kern_ref_dequantize(enum kern_type type, const void *src, float *dst, int32_t n);
 
 /* kern_avx2*.c; also the AVX-512 table's where wider vectors would not pay. */

@@ -73,10 +73,18 @@ ALWAYS_INLINE void dot_two_rows(const char *row, size_t row_bytes, int32_t n, st
     }
 }
 
+/* How far ahead of two rows of row_bytes each to prefetch: whole pairs of rows, at least PREFETCH_BYTES. */
+static size_t prefetch_distance(size_t row_bytes)
+{
+    size_t pair = 2 * row_bytes;
+    return pair ? (PREFETCH_BYTES + pair - 1) / pair * pair : 0;
+}
+
 /* Two rows times one token. */
 ALWAYS_INLINE void decode_two_rows(const char *row, size_t row_bytes, const struct kern_act *x,
                                    struct span_format f, float y[2])
 {
+    const size_t ahead = prefetch_distance(row_bytes);
     struct row_sums acc[2];
     for (int32_t r = 0; r < 2; r++) acc[r].even = acc[r].odd = acc[r].min = _mm256_setzero_ps();
     for (int32_t unit = 0, n_units = x->n_cols / UNIT_LEN; unit < n_units;) {
@@ -84,6 +92,8 @@ ALWAYS_INLINE void decode_two_rows(const char *row, size_t row_bytes, const stru
         struct token t = token_at(x, 0, unit);
         switch (step) {
         case SPAN_UNITS:
+            prefetch(row + ahead, f.bytes);
+            prefetch(row + row_bytes + ahead, f.bytes);
             dot_two_rows(row, row_bytes, SPAN_UNITS, f, &t, acc);
             break;
         case 4:

@@ -113,6 +113,7 @@ ALWAYS_INLINE float decode_row(const char *row, const struct kern_act *x, struct
         struct token t = token_at(x, 0, unit);
         switch (step) {
         case SPAN_UNITS:
+            prefetch(row + PREFETCH_BYTES, f.bytes);
             dot_units(row, SPAN_UNITS, f, &t, &acc);
             break;
         case 4:
