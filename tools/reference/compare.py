@@ -34,7 +34,7 @@ from pathlib import Path
 N_TOP = 10
 N_GREEDY = 64
 N_THREADS = 2
-CLEAR_LEAD = 0.5  # in log-probability: several times what 8-bit activations change in real models
+CLEAR_LEAD = 0.5  # in log-probability: more than 8-bit activations have been seen to change in the top ten
 
 PROMPTS = {
     "C": '''#include <stdio.h>
