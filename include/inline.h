@@ -21,7 +21,7 @@ struct inline_model;
 
 /* Zero means the default everywhere. */
 struct inline_options {
-    const char *isa;   /* force a kernel variant: "ref", "avx2", "avx512" */
+    const char *isa;   /* force a kernel variant: "exact", "ref", "avx2", "avx512" */
     int32_t n_threads; /* all processors that we may use */
     int32_t n_ctx;     /* tokens of context; 4096. Never more than the model was trained for */
 };

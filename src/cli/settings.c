@@ -46,7 +46,7 @@ static const struct row rows[] = {
      "directory of the installed models; unset: $XDG_DATA_HOME/inline/models"},
     {"model.hub", "INLINE_HUB", NULL, TEXT, FIELD(hub), "https://huggingface.co", 0, 0, NULL,
      "where `inline model pull` gets models that are named by catalogue name or hf: path"},
-    {"engine.isa", "INLINE_ISA", "--isa", CHOICE, FIELD(isa), "", 0, 0, "ref avx2 avx512",
+    {"engine.isa", "INLINE_ISA", "--isa", CHOICE, FIELD(isa), "", 0, 0, "exact ref avx2 avx512",
      "force a variant of the numeric kernels; unset: the fastest that this CPU has"},
     {"engine.threads", "INLINE_THREADS", "--threads", INTEGER, FIELD(threads), "0", 0, 1024, NULL,
      "worker threads; 0: one for each processor that may be used"},

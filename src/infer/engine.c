@@ -38,15 +38,6 @@ struct engine_seq {
     bool has_logits; /* logits are those after tokens[len - 1] */
 };
 
-static int32_t max_cols(const struct model *m)
-{
-    int32_t n_q = m->p.n_heads * m->p.head_dim, widest = m->p.d_model;
-    if (n_q > widest) widest = n_q;
-    if (m->p.d_ff > widest) widest = m->p.d_ff;
-    if (m->p.d_ff_expert > widest) widest = m->p.d_ff_expert;
-    return widest;
-}
-
 static enum err open_compute(struct engine *e, const struct engine_options *o, struct errmsg *msg)
 {
     int32_t n_threads = o->n_threads ? o->n_threads : cpu_count();
@@ -56,7 +47,7 @@ static enum err open_compute(struct engine *e, const struct engine_options *o, s
     if (!e->c.kern)
         return err_set(msg, ERR_ARG, "instruction set \"%s\" is not available here (there are: %s)", o->isa,
                        kern_available());
-    e->c.scratch_bytes = (kern_scratch_bytes(max_cols(e->model)) + 63) & ~(size_t)63;
+    e->c.scratch_bytes = (kern_scratch_bytes() + 63) & ~(size_t)63;
     e->scratch_total = e->c.scratch_bytes * (size_t)n_threads;
     e->c.scratch = pages_reserve(e->scratch_total);
     if (!e->c.scratch) return err_set(msg, ERR_NOMEM, "not enough memory for %d threads", n_threads);

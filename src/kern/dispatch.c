@@ -50,6 +50,7 @@ const struct kern *kern_select(const char *isa)
 {
     int32_t level = cpu_level();
     if (!isa) return tables[level];
+    if (strcmp(isa, kern_exact.isa) == 0) return &kern_exact;
     for (int32_t i = 0; i <= level; i++) {
         if (strcmp(isa, tables[i]->isa) == 0) return tables[i];
     }
@@ -62,8 +63,7 @@ const char *kern_available(void)
     return names[cpu_level()];
 }
 
-size_t kern_scratch_bytes(int32_t n_cols)
+size_t kern_scratch_bytes(void)
 {
-    (void)n_cols; /* matmul works through the columns in chunks of a fixed size */
     return KERN_SCRATCH_BYTES;
 }

@@ -13,6 +13,7 @@
 #define KERN_QUANT_TINY 1e-30f
 
 extern const struct kern kern_ref;
+extern const struct kern kern_exact; /* selected by name only */
 extern const struct kern kern_avx2;
 extern const struct kern kern_avx512;
 

@@ -73,7 +73,7 @@ struct kern {
     void (*dequantize)(enum kern_type type, const void *src, float *dst, int32_t n);
 
     /* y[t][r] = sum over c of W[r][c] * x[t][c], for rows row0 <= r < row1 and all tokens; y has y_stride
-     * floats between tokens. scratch: kern_scratch_bytes(n_cols) bytes, 64-byte aligned, per thread.
+     * floats between tokens. scratch: kern_scratch_bytes() bytes, 64-byte aligned, per thread.
      * Relative error against F64: that of F32 sums (format and activation rounding aside). */
     void (*matmul)(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1, float *y,
                    size_t y_stride, void *scratch);
@@ -106,15 +106,16 @@ struct kern {
 #define KERN_GROUP_MAX    64
 
 /* The table for this CPU: the widest variant that the CPU has and whose registers the system saves. isa
- * forces one of "ref", "avx2", "avx512", ... or is null for the best. Null if that variant is unknown or
- * this CPU lacks it. The table is const and lives for ever. */
+ * forces one of "ref", "avx2", "avx512", ... or is null for the best; "exact" is ref with activations that are
+ * never rounded, for comparing numbers. Null if that variant is unknown or this CPU lacks it. The table is
+ * const and lives for ever. */
 const struct kern *kern_select(const char *isa);
 
 /* Names of the variants that kern_select would accept here, space-separated, narrowest first. */
 const char *kern_available(void);
 
-/* Bytes of per-thread scratch that suffice for attend and for matmul with up to this many columns. */
-size_t kern_scratch_bytes(int32_t n_cols);
+/* Bytes of per-thread scratch that suffice for attend and for any matmul. */
+size_t kern_scratch_bytes(void);
 
 float kern_f16_to_f32(uint16_t h);
 uint16_t kern_f32_to_f16(float f);

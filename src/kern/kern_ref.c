@@ -1,5 +1,6 @@
 /* The specification of every kernel, in plain C: short, sums in F64, no attention to speed. Also the
- * variant for processors that have no other. */
+ * variant for processors that have no other, and "exact", which differs from it in one thing: activations
+ * are not rounded to 8 bits. That tells rounding from mistakes when numbers differ from another engine's. */
 #include <math.h>
 
 #include "kern/isa.h"
@@ -84,18 +85,46 @@ static double dot_plain(enum kern_type type, const void *row, const struct kern_
     return sum;
 }
 
+/* One row times token t, with the activations as they are. */
+static double dot_exact(enum kern_type type, const void *row, const struct kern_act *x, int32_t t)
+{
+    const float *f = x->f + (size_t)t * (size_t)x->n_cols;
+    double sum = 0;
+    for (int32_t i = 0; i < x->n_cols / UNIT_LEN; i++, f += UNIT_LEN) {
+        struct unit u;
+        unpack_unit(type, row, i, &u);
+        for (int32_t j = 0; j < UNIT_LEN; j++) {
+            sum += ((double)u.d[j / 16] * u.q[j] + (double)u.m[j / 16]) * (double)f[j];
+        }
+    }
+    return sum;
+}
+
+typedef double dot_fn(enum kern_type type, const void *row, const struct kern_act *x, int32_t t);
+
+static void multiply(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
+                     dot_fn *dot, float *y, size_t y_stride)
+{
+    for (int32_t r = row0; r < row1; r++) {
+        const char *row = (const char *)w->data + (size_t)r * w->row_bytes;
+        for (int32_t t = 0; t < x->n_tokens; t++)
+            y[(size_t)t * y_stride + (size_t)r] = (float)dot(w->type, row, x, t);
+    }
+}
+
 static void matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1, float *y,
                    size_t y_stride, void *scratch)
 {
     (void)scratch;
-    bool is_quantized = kern_type_info(w->type)->is_quantized;
-    for (int32_t r = row0; r < row1; r++) {
-        const char *row = (const char *)w->data + (size_t)r * w->row_bytes;
-        for (int32_t t = 0; t < x->n_tokens; t++) {
-            double dot = is_quantized ? dot_quantized(w->type, row, x, t) : dot_plain(w->type, row, x, t);
-            y[(size_t)t * y_stride + (size_t)r] = (float)dot;
-        }
-    }
+    multiply(w, x, row0, row1, kern_type_info(w->type)->is_quantized ? dot_quantized : dot_plain, y,
+             y_stride);
+}
+
+static void matmul_exact(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
+                         float *y, size_t y_stride, void *scratch)
+{
+    (void)scratch;
+    multiply(w, x, row0, row1, kern_type_info(w->type)->is_quantized ? dot_exact : dot_plain, y, y_stride);
 }
 
 /* One head. Rescales what is summed so far whenever a larger score appears (Milakov and Gimelshein,
@@ -198,19 +227,14 @@ static void rope(float *head, const float *cos, const float *sin, int32_t n_rot,
     }
 }
 
-const struct kern kern_ref = {
-    .isa = "ref",
-    .quantize = quantize,
-    .dequantize = kern_ref_dequantize,
-    .matmul = matmul,
-    .attend = attend,
-    .rms_norm = rms_norm,
-    .layer_norm = layer_norm,
-    .silu_mul = silu_mul,
-    .gelu_mul = gelu_mul,
-    .gelu = gelu,
-    .add = add,
-    .mul_add = mul_add,
-    .f32_to_f16 = f32_to_f16,
-    .rope = rope,
-};
+/* Everything but the matrix product is the same. */
+#define TABLE(name, product)                                                                                 \
+    {                                                                                                        \
+        .isa = name, .quantize = quantize, .dequantize = kern_ref_dequantize, .matmul = product,             \
+        .attend = attend, .rms_norm = rms_norm, .layer_norm = layer_norm, .silu_mul = silu_mul,              \
+        .gelu_mul = gelu_mul, .gelu = gelu, .add = add, .mul_add = mul_add, .f32_to_f16 = f32_to_f16,        \
+        .rope = rope,                                                                                        \
+    }
+
+const struct kern kern_ref = TABLE("ref", matmul);
+const struct kern kern_exact = TABLE("exact", matmul_exact);

@@ -527,7 +527,7 @@ int main(int argc, char **argv)
     find_variants();
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         return bench_run(variants, n_variants, argc > 2 ? argv[2] : NULL);
-    size_t scratch_bytes = kern_scratch_bytes(8192);
+    size_t scratch_bytes = kern_scratch_bytes();
     struct region memory = region_new((scratch_bytes + 63) / 64 * 64);
     scratch = memory.data;
     const struct CMUnitTest tests[] = {

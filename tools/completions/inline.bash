@@ -7,7 +7,7 @@ _inline() {
     local models
     models=$(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print $1}')
     case $prev in
-    --isa) words="ref avx2 avx512" ;;
+    --isa) words="exact ref avx2 avx512" ;;
     --color) words="auto always never" ;;
     --log-level) words="error warn info debug" ;;
     --model) words=$models ;;

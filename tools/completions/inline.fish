@@ -9,7 +9,7 @@ complete -c inline -n __fish_use_subcommand -a logits -d 'Show predictions'
 complete -c inline -n __fish_use_subcommand -l version
 complete -c inline -l help
 complete -c inline -l model -x -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
-complete -c inline -l isa -x -a 'ref avx2 avx512'
+complete -c inline -l isa -x -a 'exact ref avx2 avx512'
 complete -c inline -l threads -x
 complete -c inline -l context -x
 complete -c inline -l max-tokens -x

@@ -15,6 +15,8 @@ tokenization is reported once and does not hide the rest. Prints a Markdown tabl
 to read it. The second form checks the numbers of tests/fixtures/models with llama.cpp: that the GGUF files
 follow the conventions which another reader of such files expects.
 
+INLINE_ISA=exact in the environment makes Inline compute without rounding activations, too.
+
 Exit status 1 if Inline's prompt tokens differ from the reference's, or its likeliest token does where the
 reference's has a clear lead.
 """
