@@ -106,9 +106,9 @@ struct kern {
 #define KERN_GROUP_MAX    64
 
 /* The table for this CPU: the widest variant that the CPU has and whose registers the system saves. isa
- * forces one of "ref", "avx2", "avx512", ... or is null for the best; "exact" is ref with activations that are
- * never rounded, for comparing numbers. Null if that variant is unknown or this CPU lacks it. The table is
- * const and lives for ever. */
+ * forces one of "ref", "avx2", "avx512", ... or is null for the best; "exact" is ref with activations that
+ * are never rounded, for comparing numbers. Null if that variant is unknown or this CPU lacks it. The table
+ * is const and lives for ever. */
 const struct kern *kern_select(const char *isa);
 
 /* Names of the variants that kern_select would accept here, space-separated, narrowest first. */
