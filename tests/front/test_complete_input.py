@@ -90,7 +90,7 @@ class CompleteInputTest(FrontTest):
         self.fails("complete", file, "--lin", 1, status=2, says="did you mean --line?")
         self.fails("complete", file, "--line", 1, "--max-tokens", 0, status=2, says="1 to 4096")
         self.fails("complete", file, "--line", 1, "--temperature", "hot", status=2, says="--temperature")
-        self.fails("complete", file, "--line", 1, "--isa", "mmx", status=2, says="one of: ref")
+        self.fails("complete", file, "--line", 1, "--isa", "mmx", status=2, says="one of: exact ref")
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ class ModelTest(FrontTest):
     def test_check(self):
         self.assertIn("ok", self.succeeds("model", "check", MODEL).out)
         self.assertTrue(json.loads(self.succeeds("model", "check", MODEL, "--json").out)["ok"])
-        self.fails("model", "check", MODEL, "--isa", "nonsense", status=2, says="one of: ref")
+        self.fails("model", "check", MODEL, "--isa", "nonsense", status=2, says="one of: exact ref")
         self.succeeds("model", "check", MODEL, "--isa", "ref", "--threads", "3")
 
     def test_check_names_a_tensor_that_is_not_finite(self):

@@ -87,7 +87,7 @@ class SettingsTest(FrontTest):
             ("[engine]\nthreads = -1\n", [":2:", "0 to 1024"]),
             ("[engine]\nthreads = 99999999999999999999\n", [":2:", "0 to 1024"]),
             ("[engine]\n\n\nthread = 4\n", [":4:", "engine.thread", "did you mean engine.threads?"]),
-            ("[engine]\nisa = mmx\n", [":2:", "one of: ref"]),
+            ("[engine]\nisa = mmx\n", [":2:", "one of: exact ref"]),
             ("[motor]\nx = 1\n", [":2:", "motor.x"]),
             ("threads = 4\n", [":1:", "unknown setting"]),
             ("[engine\nthreads = 4\n", [":1:", "neither"]),

@@ -11,7 +11,7 @@ import re
 ALLOWED = [re.compile(p) for p in (
     r"(the )?mit([-/ ](0|style|like|modern[\w-]*|cmu|x11|x|license|licence|\d))*( license)?( \(mit\))?|expat(-\d)?|x11(-.*)?",
     r"(the |new |modified |simplified |revised |\d[- ]clause )*bsd(.?license|.?style|.?like)?([-. ]?\(?\d[- ]clauses?\)?)?( license)?",
-    r"bsd[- ]?\d?[- ]?clause(s)?(-(clear|patent|modification|views|\w+))?( license)?|.*\(bsd-\d-clause\)|.*bsd \d-clause.*",
+    r"bsd[- ]?\d?[- ]?clause(s)?(-[a-z]+)?( license)?|.*\(bsd-\d-clause\)|.*bsd \d-clause.*",
     r"(the )?apache([ -]?software)?([ -]?licen[sc]e)?,?([ -]?v?(ersion )?2(\.0)?)?( licen[sc]e)?( with llvm-exception)?( \(?apache-2\.0\)?)?",
     r"apache-2(\.0)?([ -]?with)?[ -]llvm[-\w]*|asl ?2\.0|al2",
     r"isc( license.*)?|curl|ntp|0bsd|unlicen[sc]e|the unlicense.*",
