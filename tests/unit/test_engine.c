@@ -210,10 +210,12 @@ static void test_cancel_from_another_thread(void **state)
     atomic_bool cancel = false;
     pthread_t thread;
     struct stop_after c = {.max = 1 << 20, .cancel = &cancel};
+    struct engine_result whole = generate(s, 4, N_CTX - 8, &c);
     assert_int_equal(pthread_create(&thread, NULL, set_flag, &cancel), 0);
     struct engine_result r = generate(s, 4, N_CTX - 8, &c);
     pthread_join(thread, NULL);
-    assert_true(r.stop == ENGINE_STOP_CANCEL || r.n_generated == N_CTX - 8);
+    /* The flag came in time, or else the run is as it would have been. */
+    assert_true(r.stop == ENGINE_STOP_CANCEL || (r.stop == whole.stop && r.n_generated == whole.n_generated));
     atomic_store(&cancel, false);
     assert_int_equal(engine_seq_sync(s, prompt, N, NULL, NULL), OK); /* the sequence is still good */
     assert_expected_logits(s);
