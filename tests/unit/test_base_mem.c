@@ -14,9 +14,14 @@
 
 #include "base/mem.h"
 
-/* The address sanitizer would end the program where malloc would return null. It looks for this name. */
+/* The sanitizers would end the program where malloc would return null. They look for these names. */
 __attribute__((visibility("default"))) const char *__asan_default_options(void);
+__attribute__((visibility("default"))) const char *__tsan_default_options(void);
 const char *__asan_default_options(void)
+{
+    return "allocator_may_return_null=1";
+}
+const char *__tsan_default_options(void)
 {
     return "allocator_may_return_null=1";
 }
@@ -89,7 +94,7 @@ static void test_dup_str(void **state)
 /* Run fn in a child; true if it was aborted. */
 static int aborts(void fn(void))
 {
-    int status;
+    int status = 0;
     fflush(NULL);
     pid_t child = fork();
     if (child == 0) {
