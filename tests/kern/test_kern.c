@@ -280,6 +280,36 @@ static void test_matmul(void **state)
     }
 }
 
+/* "exact" multiplies the expanded weights with unrounded activations. */
+static void test_exact(void **state)
+{
+    (void)state;
+    enum { ROWS = 5, COLS = 512, TOKENS = 3 };
+    const struct kern *exact = kern_select("exact");
+    assert_non_null(exact);
+    for (int32_t i = 0; i < data_n_types; i++) {
+        struct region memory;
+        struct kern_mat w = data_matrix(data_types[i], ROWS, COLS, &memory);
+        struct activations a = data_activations(exact, TOKENS, COLS);
+        float y[TOKENS][ROWS], row[COLS];
+        exact->matmul(&w, &a.act, 0, ROWS, &y[0][0], ROWS, scratch);
+        for (int32_t r = 0; r < ROWS; r++) {
+            exact->dequantize(w.type, (const char *)w.data + (size_t)r * w.row_bytes, row, COLS);
+            for (int32_t t = 0; t < TOKENS; t++) {
+                double want = 0, magnitude = 0;
+                for (int32_t c = 0; c < COLS; c++) {
+                    double product = (double)row[c] * (double)a.act.f[t * COLS + c];
+                    want += product;
+                    magnitude += fabs(product);
+                }
+                assert_close("exact", exact, y[t][r], want, 1e-6 * magnitude);
+            }
+        }
+        data_free_activations(&a);
+        region_free(&memory);
+    }
+}
+
 #define EXTREME_ROWS 17
 #define EXTREME_COLS 512
 
@@ -537,7 +567,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_matmul),      cmocka_unit_test(test_matmul_extremes),
         cmocka_unit_test(test_attend),      cmocka_unit_test(test_norms),
         cmocka_unit_test(test_activations), cmocka_unit_test(test_add),
-        cmocka_unit_test(test_rope),
+        cmocka_unit_test(test_rope),        cmocka_unit_test(test_exact),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     region_free(&memory);

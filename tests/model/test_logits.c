@@ -250,6 +250,10 @@ static void test_fixture(void **state)
     snprintf(names, sizeof names, "%s", kern_available());
     char *rest = NULL;
     for (char *isa = strtok_r(names, " ", &rest); isa; isa = strtok_r(NULL, " ", &rest)) {
+#ifdef __SANITIZE_THREAD__
+        /* The reference kernels would take minutes and share memory in the same way as the others. */
+        if (rest && *rest) continue;
+#endif
         check_engine(&s, isa, 1);
         check_engine(&s, isa, 2);
     }
