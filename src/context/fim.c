@@ -127,12 +127,21 @@ static void add_end(struct fim *f, int32_t id)
     if (id != TOKEN_NONE && !fim_is_end(f, id) && f->n_ends < FIM_MAX_ENDS) f->ends[f->n_ends++] = id;
 }
 
+/* A model may be trained in another order than its family's first one, and say so ("spm" or "psm"). */
+static enum fim_order order_of(const struct model *m, const struct fim_family *row)
+{
+    struct gguf_str order = {0};
+    if (gguf_get_str(m->gguf, "inline.fim.order", &order, NULL) != OK || order.len != 3) return row->order;
+    if (memcmp(order.data, "spm", 3) == 0) return FIM_SPM;
+    return memcmp(order.data, "psm", 3) == 0 ? FIM_PSM : row->order;
+}
+
 /* Everything but the three main tokens, which are set already. */
 static void fill_from_row(struct fim *f, const struct model *m, const struct fim_family *row)
 {
     const struct tokenizer *t = m->tokenizer;
     f->family = row->name;
-    f->order = row->order;
+    f->order = order_of(m, row);
     f->row = row;
     f->repo = find_or(t, row->repo, key_id(m, "tokenizer.ggml.fim_rep_token_id", NULL));
     f->file = find_or(t, row->file, key_id(m, "tokenizer.ggml.fim_sep_token_id", NULL));

@@ -33,7 +33,8 @@ struct vocab {
     struct {
         const char *key;
         const char *token;
-    } keys[4]; /* tokenizer.ggml.KEY = id of the token */
+    } keys[4];         /* tokenizer.ggml.KEY = id of the token */
+    const char *order; /* inline.fim.order, or null */
 };
 
 /* A model of nothing but metadata and tokenizer. */
@@ -117,6 +118,7 @@ static void write_vocab(struct gguf_writer *w, const struct vocab *vocab)
     gguf_writer_int(w, "tokenizer.ggml.bos_token_id", GGUF_U32, (int64_t)id_of(&v, "<s>"));
     gguf_writer_int(w, "tokenizer.ggml.eos_token_id", GGUF_U32, (int64_t)id_of(&v, "</s>"));
     gguf_writer_int(w, "tokenizer.ggml.add_bos_token", GGUF_BOOL, vocab->adds_bos);
+    if (vocab->order) gguf_writer_str(w, "inline.fim.order", vocab->order);
     for (int i = 0; i < 4 && vocab->keys[i].key; i++) {
         char key[64];
         snprintf(key, sizeof key, "tokenizer.ggml.%s", vocab->keys[i].key);
@@ -207,6 +209,16 @@ static const struct family_case families[] = {
      "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>",
      "<|repo_name|>shop\n<|file_sep|>far.c\nint f;\n<|file_sep|>near.c\nint n;\n<|file_sep|>src/cur.c\n"
      "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>"},
+    {"qwen",
+     "spm",
+     "token text",
+     {.kind = "gpt2",
+      .pre = "qwen2",
+      .specials = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>"},
+      .order = "spm"},
+     "<|fim_suffix|>);\n<|fim_prefix|>a(<|fim_middle|>",
+     "<|file_sep|>far.c\nint f;\n<|file_sep|>near.c\nint n;\n<|file_sep|>src/cur.c\n"
+     "<|fim_suffix|>);\n<|fim_prefix|>a(<|fim_middle|>"},
     {"codegemma",
      "psm",
      "token text",
