@@ -1,6 +1,5 @@
 """Reading the packages that fetch.py downloaded: their text files and what their metadata says of the licence."""
 
-import io
 import json
 import re
 import tarfile

@@ -94,10 +94,10 @@ class Documents:
         return self.ids[a + start:b if end is None else min(a + end, b)]
 
     def name(self, doc):
-        """Repository (or None) and path. Where paths are not known, the extension still tells the language."""
+        """Repository or package (or None), and path. Where paths are not known, the extension still tells the language."""
         if self.names:
             repo, _, path = self.names[doc].rpartition("\t")
-            return repo or None, path
+            return repo.partition("--")[2] or repo or None, path  # without the registry's name
         language = self.languages[self.lang[doc]].lower()
         return None, "main." + EXTENSIONS.get(language, language)
 

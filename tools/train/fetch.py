@@ -11,7 +11,9 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
+import zipfile
 from pathlib import Path
 
 from tqdm import tqdm
@@ -23,6 +25,11 @@ import packages
 
 class FetchError(Exception):
     pass
+
+
+# What one package may do wrong; the others are fetched all the same.
+FAILURES = (FetchError, OSError, StopIteration, ValueError, LookupError, tarfile.TarError, zipfile.BadZipFile,
+            subprocess.TimeoutExpired)
 
 
 def run(command, **options):
@@ -149,7 +156,7 @@ def main():
     for package in tqdm(listed, desc="fetch", unit="package"):
         try:
             record = fetch(package, args.work)
-        except (FetchError, OSError, StopIteration, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+        except FAILURES as error:
             failed += 1
             tqdm.write(f"{package.ecosystem} {package.name}: {type(error).__name__} {error}")
             continue

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import nn
 
 HEAD_CHUNK = 2048  # tokens whose logits exist at a time: 64 MB in bf16 with a vocabulary of 16k
+QUERY_BLOCK = 512  # of attend_matmul: small enough to skip most of the future, large enough for the products
 LOGIT_MAX = 80.0   # exp(80) still fits float32 and bfloat16, summed over any vocabulary
 
 
@@ -74,7 +75,7 @@ class HeadLoss(torch.autograd.Function):
         d_hidden = torch.empty_like(hidden)
         d_weight = torch.zeros_like(weight)
         losses = torch.empty(n, dtype=torch.float32)
-        wants_grad = hidden.requires_grad or weight.requires_grad or ctx.needs_input_grad[0]
+        wants_grad = any(ctx.needs_input_grad)
         for at in range(0, n, HEAD_CHUNK):
             rows = slice(at, at + HEAD_CHUNK)
             h, target = hidden[rows], targets[rows]
@@ -124,14 +125,36 @@ def project_qkv(x, norm, wqkv, cos, sin, c, dtype):
     return q, k, v.transpose(0, 1)[:, None]
 
 
-def attend(q, k, v, lengths):
-    """Causal attention inside each segment; [n, n_heads * d_head]. Key heads are shared, not copied."""
+def attend_flash(q, k, v):
+    """One segment. Key heads are shared, not copied."""
     share = q.shape[1]
+    return F.scaled_dot_product_attention(q, k.expand(-1, share, -1, -1), v.expand(-1, share, -1, -1), is_causal=True)
+
+
+def attend_matmul(q, k, v):
+    """One segment, as matrix products over blocks of queries and all keys up to the block's end. Queries that
+    share a key head are rows of one product. For CPUs whose large products are much faster than the small ones
+    inside PyTorch's flash attention."""
+    groups, share, n, d_head = q.shape
     outs = []
-    for qs, ks, vs in zip(q.split(lengths, 2), k.split(lengths, 2), v.split(lengths, 2)):
-        outs.append(F.scaled_dot_product_attention(qs, ks.expand(-1, share, -1, -1), vs.expand(-1, share, -1, -1),
-                                                   is_causal=True))
-    return torch.cat(outs, 2).permute(2, 0, 1, 3).reshape(q.shape[2], -1)
+    for at in range(0, n, QUERY_BLOCK):
+        end = min(at + QUERY_BLOCK, n)
+        rows = q[:, :, at:end].reshape(groups, share * (end - at), d_head)
+        scores = rows @ (k[:, 0, :end] * d_head ** -0.5).mT
+        future = torch.ones(end - at, end, dtype=torch.bool).triu_(at + 1)
+        scores = scores.view(groups, share, end - at, end).masked_fill(future, float("-inf"))
+        weights = scores.softmax(-1).view(groups, -1, end)
+        outs.append((weights @ v[:, 0, :end]).view(groups, share, end - at, d_head))
+    return torch.cat(outs, 2)
+
+
+ATTENTION = {"flash": attend_flash, "matmul": attend_matmul}
+
+
+def attend(q, k, v, lengths, kind):
+    """Causal attention inside each segment; [n, n_heads * d_head]."""
+    parts = zip(q.split(lengths, 2), k.split(lengths, 2), v.split(lengths, 2))
+    return torch.cat([ATTENTION[kind](*part) for part in parts], 2).permute(2, 0, 1, 3).reshape(q.shape[2], -1)
 
 
 def finish_block(x, attended, wo, norm, w_gate_up, w_down, c, dtype):
@@ -155,9 +178,9 @@ class Block(nn.Module):
 class Model(nn.Module):
     """dtype: what matrices are multiplied in. is_compiled: let torch.compile fuse what lies between them."""
 
-    def __init__(self, config, dtype=torch.float32, is_compiled=False):
+    def __init__(self, config, dtype=torch.float32, is_compiled=False, attention="flash"):
         super().__init__()
-        self.config, self.dtype = config, dtype
+        self.config, self.dtype, self.attention = config, dtype, attention
         self.embedding = nn.Parameter(torch.empty(config.n_vocab, config.d_model))
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.n_layers))
         self.norm = nn.Parameter(torch.ones(config.d_model))
@@ -187,7 +210,8 @@ class Model(nn.Module):
         x = F.embedding(tokens, self.embedding)
         for b in self.blocks:
             q, k, v = self.project_qkv(x, b.attn_norm, b.wqkv, cos, sin, c, dtype)
-            x = self.finish_block(x, attend(q, k, v, lengths), b.wo, b.ffn_norm, b.w_gate_up, b.w_down, c, dtype)
+            attended = attend(q, k, v, lengths, self.attention)
+            x = self.finish_block(x, attended, b.wo, b.ffn_norm, b.w_gate_up, b.w_down, c, dtype)
         return rms_norm(x, self.norm, c.norm_eps).to(dtype)
 
     def loss(self, tokens, targets, lengths, z_weight=0.0):
