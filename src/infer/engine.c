@@ -147,11 +147,6 @@ int32_t engine_seq_n_ctx(const struct engine_seq *s)
     return s->n_ctx;
 }
 
-size_t engine_seq_kv_bytes(const struct engine_seq *s)
-{
-    return kv_used_bytes(&s->kv, s->len);
-}
-
 const float *engine_seq_logits(const struct engine_seq *s)
 {
     return s->logits;

@@ -43,7 +43,6 @@ void engine_seq_close(struct engine_seq **s);
 const struct engine *engine_seq_engine(const struct engine_seq *s);
 int32_t engine_seq_len(const struct engine_seq *s); /* tokens whose KV is there */
 int32_t engine_seq_n_ctx(const struct engine_seq *s);
-size_t engine_seq_kv_bytes(const struct engine_seq *s); /* resident KV */
 
 /* Make the sequence hold exactly tokens[0..n-1] (n >= 1), reusing the common prefix; afterwards
  * engine_seq_logits are those after the last token. *n_reused (may be null): tokens not computed again.

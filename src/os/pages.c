@@ -1,9 +1,7 @@
 /* Large anonymous memory, resident as it is touched. */
 #include "os/pages.h"
 
-#include <stdint.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 void *pages_reserve(size_t bytes)
 {
@@ -15,11 +13,4 @@ void *pages_reserve(size_t bytes)
 void pages_release(void *p, size_t bytes)
 {
     if (p) munmap(p, bytes ? bytes : 1);
-}
-
-void pages_discard(void *p, size_t from, size_t bytes)
-{
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t start = (from + page - 1) / page * page;
-    if (start < bytes) madvise((char *)p + start, bytes - start, MADV_DONTNEED);
 }

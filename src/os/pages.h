@@ -8,7 +8,4 @@
 void *pages_reserve(size_t bytes);
 void pages_release(void *p, size_t bytes); /* tolerates null */
 
-/* Give [p + from, p + bytes) back to the system; it reads as zeros afterwards. */
-void pages_discard(void *p, size_t from, size_t bytes);
-
 #endif
