@@ -19,11 +19,20 @@ extern "C" {
 
 struct inline_model;
 
+/* Packed weights: a copy of a model's weights in the layout that computing reads fastest, in the user's cache
+ * directory, about as large as the model. `inline model pull` writes it. */
+enum inline_pack {
+    INLINE_PACK_USE,   /* if it is there */
+    INLINE_PACK_BUILD, /* and write it in the background if not */
+    INLINE_PACK_OFF
+};
+
 /* Zero means the default everywhere. */
 struct inline_options {
     const char *isa;   /* force a kernel variant: "exact", "ref", "avx2", "avx512" */
     int32_t n_threads; /* all processors that we may use */
     int32_t n_ctx;     /* tokens of context; 4096. Never more than the model was trained for */
+    enum inline_pack pack;
 };
 
 /* Where to complete. text need not be NUL-terminated; it must be UTF-8, with '\n' or '\r\n' line ends. */

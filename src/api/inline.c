@@ -42,12 +42,17 @@ static enum err check_options(const struct inline_options *o, struct errmsg *msg
     if (o->n_threads < 0)
         return err_set(msg, ERR_ARG, "n_threads is %d; 0 means all processors", o->n_threads);
     if (o->n_ctx < 0) return err_set(msg, ERR_ARG, "n_ctx is %d; 0 means the default", o->n_ctx);
+    if (o->pack > INLINE_PACK_OFF)
+        return err_set(msg, ERR_ARG, "pack is %d; see enum inline_pack", (int)o->pack);
     return OK;
 }
 
 static enum err open_engine(struct inline_model *m, const struct inline_options *o, struct errmsg *msg)
 {
-    struct engine_options options = {.n_threads = o->n_threads, .isa = o->isa};
+    struct engine_options options = {.n_threads = o->n_threads,
+                                     .isa = o->isa,
+                                     .pack_dir = o->pack == INLINE_PACK_OFF ? NULL : "",
+                                     .pack_build = o->pack == INLINE_PACK_BUILD};
     int32_t n_ctx = o->n_ctx ? o->n_ctx : DEFAULT_CONTEXT;
     if (n_ctx > m->model->p.n_ctx_train) n_ctx = m->model->p.n_ctx_train;
     enum err err = engine_open(m->model, &options, &m->engine, msg);
@@ -173,7 +178,7 @@ bool inline_complete(struct inline_model *m, const struct inline_request *reques
     result->text = buf_take(&text);
     result->stop_reason = complete_stop_name(done.stop);
     result->prompt_tokens = done.engine.n_prompt;
-    result->reused_tokens = done.engine.n_reused;
+    result->reused_tokens = done.engine.n_prompt - done.engine.reuse.n_computed;
     result->generated_tokens = done.engine.n_generated;
     result->prompt_ms = done.engine.prompt_ms;
     result->generate_ms = done.engine.generate_ms;

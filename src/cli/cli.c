@@ -140,6 +140,11 @@ enum err cli_pick_model(const char *name, const struct settings *s, char **path,
     return library_default(s->models_dir, path, msg);
 }
 
+const char *cli_pack_dir(const struct settings *s)
+{
+    return strcmp(s->pack, "off") == 0 ? NULL : "";
+}
+
 /* --- Help -------------------------------------------------------------------------------------------- */
 
 static const struct cli_command *find_command(const char *name)

@@ -61,4 +61,7 @@ bool cli_parse(int argc, char **argv, const struct cli_option *options, int *n_a
 MUST_CHECK enum err cli_pick_model(const char *name, const struct settings *s, char **path,
                                    struct errmsg *msg);
 
+/* For engine_options.pack_dir: the usual directory of packed weights, or null if they are switched off. */
+const char *cli_pack_dir(const struct settings *s);
+
 #endif

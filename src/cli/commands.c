@@ -19,7 +19,7 @@ const struct cli_command cli_commands[] = {
      "                       sampling; without a temperature, the likeliest token is always taken\n"
      "  --infill             end early when the model is unsure\n",
      cli_complete},
-    {"model", "list|pull|import|info|check|rm ...", "Install, inspect and remove models",
+    {"model", "list|pull|import|info|check|pack|rm ...", "Install, inspect and remove models",
      "  list [--available] [--json]\n"
      "      Installed models, or those that can be pulled by name.\n"
      "  pull NAME|hf:OWNER/REPO/FILE|URL [--name N] [--force] [--json]\n"
@@ -30,6 +30,9 @@ const struct cli_command cli_commands[] = {
      "      What a model is: a name or a path; none means the one that completion would use.\n"
      "  check [MODEL] [--json]\n"
      "      Read all of a model and verify it.\n"
+     "  pack [MODEL] [--remove] [--json]\n"
+     "      Write a model's weights in the layout that computing reads fastest, or delete that copy.\n"
+     "      pull and import do this by themselves (setting model.pack).\n"
      "  rm NAME [--yes]\n"
      "      Delete an installed model.\n",
      cli_model},

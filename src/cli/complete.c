@@ -206,8 +206,10 @@ static int complete_at(const struct document *doc, size_t cursor, const struct o
     struct errmsg msg = {0};
     char error[INLINE_ERROR_MAX], *path = NULL;
     if (cli_pick_model(NULL, s, &path, &msg)) return cli_fail(&msg);
-    struct inline_options open = {
-        .isa = s->isa[0] ? s->isa : NULL, .n_threads = s->threads, .n_ctx = s->n_ctx};
+    struct inline_options open = {.isa = s->isa[0] ? s->isa : NULL,
+                                  .n_threads = s->threads,
+                                  .n_ctx = s->n_ctx,
+                                  .pack = cli_pack_dir(s) ? INLINE_PACK_USE : INLINE_PACK_OFF};
     struct inline_model *m = inline_open(path, &open, error);
     mem_free(path);
     if (!m) return fail_with(error);

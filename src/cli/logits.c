@@ -147,10 +147,13 @@ static enum err compute(struct run *r, bool is_json, int64_t n_top, int64_t n_gr
     }
     write_json(r, n_top, out);
     struct engine_result result;
-    struct sampler_params greedy = SAMPLER_GREEDY;
-    if (n_greedy)
-        e = engine_generate(r->seq, r->tokens.ids, r->tokens.n, &greedy, (int32_t)n_greedy, NULL, keep_token,
-                            &r->greedy, &result, msg);
+    struct engine_request request = {.prompt = r->tokens.ids,
+                                     .n_prompt = r->tokens.n,
+                                     .sampling = SAMPLER_GREEDY,
+                                     .max_tokens = (int32_t)n_greedy,
+                                     .on_token = keep_token,
+                                     .ctx = &r->greedy};
+    if (n_greedy) e = engine_generate(r->seq, &request, &result, msg);
     if (!e) write_greedy(r, out);
     return e;
 }
@@ -179,7 +182,8 @@ int cli_logits(int argc, char **argv, const struct settings *s)
     enum err e = cli_pick_model(n_args ? argv[1] : NULL, s, &path, &msg);
     if (!e) e = model_open(path, &r.model, &msg);
     if (!e) e = read_prompt(&r, prompt, file, ids, &msg);
-    struct engine_options o = {.n_threads = s->threads, .isa = s->isa[0] ? s->isa : NULL};
+    struct engine_options o = {
+        .n_threads = s->threads, .isa = s->isa[0] ? s->isa : NULL, .pack_dir = cli_pack_dir(s)};
     if (!e) e = engine_open(r.model, &o, &r.engine, &msg);
     if (!e) e = compute(&r, is_json, n_top, n_greedy, &out, &msg);
     if (!e && is_json) puts(buf_str(&out));

@@ -13,6 +13,8 @@
 #include "model/catalogue.h"
 #include "model/gguf.h"
 #include "model/library.h"
+#include "model/model.h"
+#include "model/weight_pack.h"
 #include "os/file.h"
 
 #define LIST_LIMIT ((size_t)16 << 20)
@@ -22,13 +24,14 @@ static const struct {
     int (*run)(int argc, char **argv, const struct settings *s);
 } subcommands[] = {
     {"list", cli_model_list}, {"pull", cli_model_pull},   {"import", cli_model_import},
-    {"info", cli_model_info}, {"check", cli_model_check}, {"rm", cli_model_rm},
+    {"info", cli_model_info}, {"check", cli_model_check}, {"pack", cli_model_pack},
+    {"rm", cli_model_rm},
 };
 
 int cli_model(int argc, char **argv, const struct settings *s)
 {
     if (argc < 2)
-        return cli_usage_error("say what to do: inline model list, pull, import, info, check or rm");
+        return cli_usage_error("say what to do: inline model list, pull, import, info, check, pack or rm");
     struct nearest nearest;
     nearest_init(&nearest, argv[1]);
     for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++) {
@@ -37,8 +40,19 @@ int cli_model(int argc, char **argv, const struct settings *s)
     }
     if (nearest.best)
         return cli_usage_error("model has no command \"%s\"; did you mean %s?", argv[1], nearest.best);
-    return cli_usage_error("model has no command \"%s\"; there are list, pull, import, info, check and rm",
-                           argv[1]);
+    return cli_usage_error(
+        "model has no command \"%s\"; there are list, pull, import, info, check, pack and rm", argv[1]);
+}
+
+bool cli_model_open(const char *name, const struct settings *s, struct model **m)
+{
+    struct errmsg msg = {0};
+    char *path = NULL;
+    enum err err = cli_pick_model(name, s, &path, &msg);
+    if (!err) err = model_open(path, m, &msg);
+    mem_free(path);
+    if (err) cli_fail(&msg);
+    return !err;
 }
 
 int32_t cli_model_formats(const struct gguf *g, struct cli_model_format out[CLI_MODEL_FORMATS_MAX])
@@ -216,6 +230,7 @@ int cli_model_import(int argc, char **argv, const struct settings *s)
     char *path = NULL;
     if (library_import(s->models_dir, argv[1], name, is_forced, &path, &msg) != OK) return cli_fail(&msg);
     int status = cli_model_report_installed(path, is_json);
+    if (status == CLI_OK) cli_model_pack_installed(path, s);
     mem_free(path);
     return status;
 }
@@ -226,6 +241,16 @@ static bool is_confirmed(const char *name)
     char answer[16];
     fprintf(stderr, "delete %s? [y/N] ", name);
     return fgets(answer, sizeof answer, stdin) && (answer[0] == 'y' || answer[0] == 'Y');
+}
+
+/* The model, whose pack goes with it; null where the file is not a model any more. */
+static struct model *open_to_remove(const char *name, const struct settings *s)
+{
+    struct model *m = NULL;
+    char *path = NULL;
+    if (library_find(s->models_dir, name, &path, NULL) == OK && model_open(path, &m, NULL) != OK) m = NULL;
+    mem_free(path);
+    return m;
 }
 
 int cli_model_rm(int argc, char **argv, const struct settings *s)
@@ -240,7 +265,11 @@ int cli_model_rm(int argc, char **argv, const struct settings *s)
         return CLI_FAILED;
     }
     struct errmsg msg = {0};
-    if (library_remove(s->models_dir, argv[1], &msg) != OK) return cli_fail(&msg);
+    struct model *m = open_to_remove(argv[1], s);
+    enum err err = library_remove(s->models_dir, argv[1], &msg);
+    if (!err && m) weight_pack_remove(m, NULL);
+    model_unref(&m);
+    if (err) return cli_fail(&msg);
     printf("deleted %s\n", argv[1]);
     return CLI_OK;
 }

@@ -13,6 +13,7 @@
 #include "model/gguf.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
+#include "model/weight_pack.h"
 #include "os/cpu.h"
 #include "os/pool.h"
 
@@ -39,7 +40,43 @@ static int64_t count_weights(const struct cli_model_format *formats, int32_t n)
     return total;
 }
 
-static void info_as_text(const struct model *m, struct buf *out)
+/* The packed form of the weights; null if it has not been written. */
+static struct weight_pack *find_pack(struct model *m)
+{
+    struct weight_pack *p = NULL;
+    struct weight_pack_options o = {.build = false};
+    return weight_pack_open(m, &o, &p, NULL) == OK ? p : NULL;
+}
+
+static void pack_as_text(struct model *m, struct buf *out)
+{
+    char size[SIZE_TEXT_MAX];
+    int64_t bytes = weight_pack_bytes_of(m);
+    struct weight_pack *p = find_pack(m);
+    if (p) {
+        buf_printf(out, "packed        %s in %s\n", size_text(bytes, size), weight_pack_path(p));
+    } else if (bytes > 0) {
+        buf_printf(out, "packed        no; it would take %s: inline model pack\n", size_text(bytes, size));
+    } else {
+        buf_add_str(out, "packed        no; these formats are read as they are\n");
+    }
+    weight_pack_close(&p);
+}
+
+/* "state" is "present", "absent", or "none" for a model without a packed form. */
+static void pack_as_json(struct model *m, struct json *j)
+{
+    int64_t bytes = weight_pack_bytes_of(m);
+    struct weight_pack *p = find_pack(m);
+    json_begin_object(j, "pack");
+    json_str(j, "state", p ? "present" : bytes > 0 ? "absent" : "none");
+    json_int(j, "bytes", bytes);
+    json_str(j, "path", p ? weight_pack_path(p) : NULL);
+    json_end_object(j);
+    weight_pack_close(&p);
+}
+
+static void info_as_text(struct model *m, struct buf *out)
 {
     const struct arch_params *p = &m->p;
     struct cli_model_format formats[CLI_MODEL_FORMATS_MAX];
@@ -70,10 +107,11 @@ static void info_as_text(const struct model *m, struct buf *out)
                *tokenizer_pre(m->tokenizer) ? ", pre-tokenizer " : "", tokenizer_pre(m->tokenizer));
     buf_printf(out, "fill-in       %s (%s, from %s)\n", fim.family, fim_order_name(fim.order), fim.detected);
     buf_printf(out, "KV cache      %s a token\n", size_text(kv_bytes_per_token(p), size));
+    pack_as_text(m, out);
     if (license.len > 0) buf_printf(out, "license       %.*s\n", (int)license.len, license.data);
 }
 
-static void info_as_json(const struct model *m, struct buf *out)
+static void info_as_json(struct model *m, struct buf *out)
 {
     const struct arch_params *p = &m->p;
     struct cli_model_format formats[CLI_MODEL_FORMATS_MAX];
@@ -119,20 +157,9 @@ static void info_as_json(const struct model *m, struct buf *out)
     json_str(&j, "detected", fim.detected);
     json_end_object(&j);
     json_int(&j, "kv_bytes_per_token", kv_bytes_per_token(p));
+    pack_as_json(m, &j);
     json_end_object(&j);
     buf_add_char(out, '\n');
-}
-
-/* Open the model that the command's arguments mean. False after printing why not. */
-static bool open_named(const char *name, const struct settings *s, struct model **m)
-{
-    struct errmsg msg = {0};
-    char *path = NULL;
-    enum err err = cli_pick_model(name, s, &path, &msg);
-    if (!err) err = model_open(path, m, &msg);
-    mem_free(path);
-    if (err) cli_fail(&msg);
-    return !err;
 }
 
 /* Parse "[MODEL] [--json]". */
@@ -152,7 +179,7 @@ int cli_model_info(int argc, char **argv, const struct settings *s)
     bool is_json = false;
     struct model *m = NULL;
     if (!parse_model(argc, argv, &name, &is_json)) return CLI_USAGE;
-    if (!open_named(name, s, &m)) return CLI_FAILED;
+    if (!cli_model_open(name, s, &m)) return CLI_FAILED;
     struct buf out;
     buf_init(&out, REPORT_LIMIT);
     if (is_json) {
@@ -237,6 +264,22 @@ static enum err check_weights(const struct model *m, const struct settings *s, s
     return err;
 }
 
+/* The packed weights, where there are any, are what packing this file gives; they are deleted if not. */
+static enum err check_pack(struct model *m, struct errmsg *msg)
+{
+    struct weight_pack *p = find_pack(m);
+    if (!p) return OK;
+    enum err err = weight_pack_verify(p, msg);
+    if (err == ERR_FORMAT) {
+        weight_pack_remove(m, NULL);
+        err_set(msg, err,
+                "%s: its packed weights were damaged and are deleted; to make them anew: inline model pack",
+                m->path);
+    }
+    weight_pack_close(&p);
+    return err;
+}
+
 static int report_check(const struct model *m, bool is_json)
 {
     struct buf out;
@@ -266,8 +309,10 @@ int cli_model_check(int argc, char **argv, const struct settings *s)
     struct model *m = NULL;
     struct errmsg msg = {0};
     if (!parse_model(argc, argv, &name, &is_json)) return CLI_USAGE;
-    if (!open_named(name, s, &m)) return CLI_FAILED;
-    int status = check_weights(m, s, &msg) != OK ? cli_fail(&msg) : report_check(m, is_json);
+    if (!cli_model_open(name, s, &m)) return CLI_FAILED;
+    enum err err = check_weights(m, s, &msg);
+    if (!err) err = check_pack(m, &msg);
+    int status = err ? cli_fail(&msg) : report_check(m, is_json);
     model_unref(&m);
     return status;
 }

@@ -1,36 +1,20 @@
 /* `inline model pull`: from a name to a verified file in the library, with progress on the terminal. */
 #include "cli/model.h"
 
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/nearest.h"
-#include "base/size.h"
+#include "cli/interrupt.h"
+#include "cli/meter.h"
 #include "model/catalogue.h"
 #include "model/download.h"
 #include "model/library.h"
-#include "os/clock.h"
 
-#define URL_LIMIT      65536
-#define REDRAW_NS      100000000  /* ten times a second is smooth and costs nothing */
-#define PLAIN_STEP     10         /* percent between lines where there is no terminal */
-#define RATE_WINDOW_NS 3000000000 /* the rate shown is that of about the last three seconds */
-
-/* Set by Ctrl-C. */
-static atomic_bool interrupted; /* layers: allow interrupted, a signal handler reaches nothing but globals */
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    atomic_store_explicit(&interrupted, true, memory_order_relaxed);
-}
+#define URL_LIMIT 65536
 
 /* What to download and what to call it. */
 struct source {
@@ -112,78 +96,11 @@ static enum err find_source(const char *spec, const char *hub, struct source *ou
     return OK;
 }
 
-/* --- Progress ---------------------------------------------------------------------------------------- */
-
-struct meter {
-    const char *name;
-    bool is_terminal;
-    int64_t drawn_ns;               /* when the line was last drawn; 0: never */
-    int64_t window_ns, window_done; /* where the rate's window began */
-    double rate;                    /* bytes a second; 0: not known yet */
-    int last_step;                  /* without a terminal: last step printed, -1: none */
-};
-
-/* "0:42", "1:02:03". */
-static void duration_text(double seconds, char out[16])
-{
-    int64_t s = seconds < 359999 ? (int64_t)(seconds + 0.5) : 359999;
-    if (s >= 3600) {
-        snprintf(out, 16, "%d:%02d:%02d", (int)(s / 3600), (int)(s / 60 % 60), (int)(s % 60));
-    } else {
-        snprintf(out, 16, "%d:%02d", (int)(s / 60), (int)(s % 60));
-    }
-}
-
-/* Fraction done, 0..100; -1 while the size is not known. */
-static int percent_of(const struct download_progress *p)
-{
-    return p->total > 0 ? (int)(p->done * 100 / p->total) : -1;
-}
-
-static void draw_bar(const struct meter *m, const struct download_progress *p)
-{
-    char done[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX], rate[SIZE_TEXT_MAX], left[16] = "-:--", bar[21] = "";
-    int percent = percent_of(p);
-    for (int i = 0; i < 20; i++) bar[i] = i * 5 < percent ? '#' : '.';
-    if (m->rate > 0 && p->total > 0) duration_text((double)(p->total - p->done) / m->rate, left);
-    fprintf(stderr, "\r%s [%s] %3d%%  %s of %s  %s/s  ETA %s \033[K", m->name, bar, percent < 0 ? 0 : percent,
-            size_text(p->done, done), p->total > 0 ? size_text(p->total, total) : "?",
-            size_text((int64_t)m->rate, rate), left);
-}
-
-static void print_step(struct meter *m, const struct download_progress *p)
-{
-    char done[SIZE_TEXT_MAX], total[SIZE_TEXT_MAX];
-    int percent = percent_of(p);
-    if (percent / PLAIN_STEP == m->last_step) return;
-    m->last_step = percent / PLAIN_STEP;
-    fprintf(stderr, "%s: %s of %s%s\n", m->name, size_text(p->done, done),
-            p->total > 0 ? size_text(p->total, total) : "?", p->resumed > 0 ? " (resumed)" : "");
-}
+/* --- The command ------------------------------------------------------------------------------------- */
 
 static void on_progress(void *ctx, const struct download_progress *p)
 {
-    struct meter *m = ctx;
-    int64_t now = clock_ns();
-    if (!m->is_terminal) {
-        print_step(m, p);
-        return;
-    }
-    bool is_last = p->total > 0 && p->done == p->total;
-    if (m->drawn_ns && now - m->drawn_ns < REDRAW_NS && !is_last) return;
-    if (!m->window_ns || p->done < m->window_done) {
-        m->window_ns = now;
-        m->window_done = p->done;
-    } else if (now > m->window_ns) {
-        m->rate = (double)(p->done - m->window_done) * 1e9 / (double)(now - m->window_ns);
-        /* Slide by half a window, so that the figure neither jumps nor remembers for ever. */
-        if (now - m->window_ns > RATE_WINDOW_NS) {
-            m->window_done += (p->done - m->window_done) / 2;
-            m->window_ns += (now - m->window_ns) / 2;
-        }
-    }
-    m->drawn_ns = now;
-    draw_bar(m, p);
+    meter_update(ctx, p->done, p->total, p->resumed > 0 ? " (resumed)" : "");
 }
 
 static enum err accept_model(void *ctx, const char *path, struct errmsg *msg)
@@ -197,25 +114,23 @@ static enum err accept_model(void *ctx, const char *path, struct errmsg *msg)
     return err;
 }
 
-/* --- The command ------------------------------------------------------------------------------------- */
-
 static enum err pull(const struct source *src, const char *path, struct errmsg *msg)
 {
-    struct meter meter = {.name = src->name, .is_terminal = isatty(STDERR_FILENO), .last_step = -1};
+    struct meter meter;
+    meter_init(&meter, src->name);
+    struct sigaction before;
     struct download_request request = {.url = src->url,
                                        .path = path,
                                        .sha256 = src->sha256,
                                        .bytes = src->bytes,
-                                       .cancel = &interrupted,
+                                       .cancel = interrupt_begin(&before),
                                        .on_progress = on_progress,
                                        .accept = accept_model,
                                        .ctx = &meter};
     struct download_result result;
-    struct sigaction action = {.sa_handler = on_interrupt}, before;
-    sigaction(SIGINT, &action, &before);
     enum err err = download_run(&request, &result, msg);
-    sigaction(SIGINT, &before, NULL);
-    if (meter.drawn_ns) fputc('\n', stderr);
+    interrupt_end(&before);
+    meter_end(&meter);
     if (!err) {
         fprintf(stderr, "SHA-256 %s%s\n", result.sha256,
                 result.is_verified ? ", as announced" : " (the server announced none to compare with)");
@@ -241,6 +156,7 @@ int cli_model_pull(int argc, char **argv, const struct settings *s)
     if (!err) err = library_place(s->models_dir, name ? name : src.name, is_forced, &path, &msg);
     if (!err) err = pull(&src, path, &msg);
     int status = err ? cli_fail(&msg) : cli_model_report_installed(path, is_json);
+    if (status == CLI_OK) cli_model_pack_installed(path, s);
     mem_free(path);
     source_clear(&src);
     return status;

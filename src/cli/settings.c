@@ -46,6 +46,8 @@ static const struct row rows[] = {
      "directory of the installed models; unset: $XDG_DATA_HOME/inline/models"},
     {"model.hub", "INLINE_HUB", NULL, TEXT, FIELD(hub), "https://huggingface.co", 0, 0, NULL,
      "where `inline model pull` gets models that are named by catalogue name or hf: path"},
+    {"model.pack", NULL, NULL, CHOICE, FIELD(pack), "auto", 0, 0, "auto off",
+     "keep a copy of each model's weights in the layout that computing reads fastest"},
     {"engine.isa", "INLINE_ISA", "--isa", CHOICE, FIELD(isa), "", 0, 0, "exact ref avx2 avx512",
      "force a variant of the numeric kernels; unset: the fastest that this CPU has"},
     {"engine.threads", "INLINE_THREADS", "--threads", INTEGER, FIELD(threads), "0", 0, 1024, NULL,
@@ -54,6 +56,8 @@ static const struct row rows[] = {
      "tokens that the model sees at most; never more than it was trained for"},
     {"complete.max_tokens", NULL, "--max-tokens", INTEGER, FIELD(max_tokens), "64", 1, 4096, NULL,
      "longest suggestion, in tokens"},
+    {"cache.packs_mb", NULL, NULL, INTEGER, FIELD(packs_mb), "8000", 1, 1 << 20, NULL,
+     "megabytes that the copies of model.pack may take on disk; the least recently used go first"},
     {"log.level", NULL, "--log-level", CHOICE, FIELD(log_level), "warn", 0, 0, "error warn info debug",
      "what is logged to stderr"},
 };

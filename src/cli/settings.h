@@ -8,17 +8,19 @@
 
 #include "base/err.h"
 
-#define SETTINGS_COUNT 8
+#define SETTINGS_COUNT 10
 
 /* Strings are owned by the settings; "" means not set. */
 struct settings {
     char *model;                  /* model.default: name or path */
     char *models_dir;             /* model.dir: where installed models are; "": the data directory */
     char *hub;                    /* model.hub: base URL that catalogue and hf: downloads come from */
+    char *pack;                   /* model.pack: "auto" or "off" */
     char *isa;                    /* engine.isa */
     int32_t threads;              /* engine.threads; 0: all */
     int32_t n_ctx;                /* engine.context; tokens */
     int32_t max_tokens;           /* complete.max_tokens */
+    int32_t packs_mb;             /* cache.packs_mb */
     char *log_level;              /* log.level */
     char *origin[SETTINGS_COUNT]; /* by row of the table: "default", "FILE:3", "INLINE_ISA", "--isa"; owned */
 };

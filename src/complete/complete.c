@@ -159,6 +159,7 @@ static bool on_token(void *ctx, int32_t token, const char *bytes, size_t len)
 static enum complete_stop why_stopped(const struct run *run, enum engine_stop stop)
 {
     if (stop == ENGINE_STOP_CANCEL || run->is_refused) return COMPLETE_CANCELLED;
+    if (stop == ENGINE_STOP_TIME) return COMPLETE_TIME;
     if (stop == ENGINE_STOP_EOG || run->is_ended) return COMPLETE_EOG;
     switch (run->stop.why) {
     case STOP_SUFFIX:
@@ -173,12 +174,42 @@ static enum complete_stop why_stopped(const struct run *run, enum engine_stop st
     return COMPLETE_LIMIT;
 }
 
+/* The prompt's text in the order in which drafts are best looked up: what follows the cursor, then what
+ * precedes it, so that the text ends where the answer begins. Empty where the prompt is so ordered. */
+static enum err draft_text(const struct fim *fim, const struct token_list *prompt, struct token_list *out)
+{
+    if (fim->order != FIM_PSM) return OK;
+    int32_t suffix = prompt->n - 1, middle;
+    while (suffix > 0 && prompt->ids[suffix] != fim->suffix) suffix--;
+    for (middle = suffix + 1; middle < prompt->n && prompt->ids[middle] != fim->middle;) middle++;
+    if (suffix == 0) return OK;
+    enum err err = token_list_add_all(out, prompt->ids + suffix + 1, middle - suffix - 1);
+    return err ? err : token_list_add_all(out, prompt->ids, suffix);
+}
+
 static enum err generate(struct run *run, struct engine_seq *seq, const struct token_list *prompt,
                          struct complete_result *result, struct errmsg *msg)
 {
     const struct complete_request *r = run->request;
-    enum err err = engine_generate(seq, prompt->ids, prompt->n, &r->sampling, r->max_tokens, r->cancel,
-                                   on_token, run, &result->engine, msg);
+    struct token_list drafts = {0};
+    enum err err = draft_text(run->fim, prompt, &drafts);
+    if (err) {
+        token_list_clear(&drafts);
+        return err_set(msg, err, "cannot prepare the prompt: %s", err_text(err));
+    }
+    struct engine_request request = {.prompt = prompt->ids,
+                                     .n_prompt = prompt->n,
+                                     .sampling = r->sampling,
+                                     .max_tokens = r->max_tokens,
+                                     .max_prompt_ms = r->max_prompt_ms,
+                                     .max_predict_ms = r->max_predict_ms,
+                                     .cancel = r->cancel,
+                                     .draft_text = drafts.n ? drafts.ids : NULL,
+                                     .n_draft_text = drafts.n,
+                                     .on_token = on_token,
+                                     .ctx = run};
+    err = engine_generate(seq, &request, &result->engine, msg);
+    token_list_clear(&drafts);
     if (err) return err;
     result->stop = why_stopped(run, result->engine.stop);
     if (!run->is_refused) {
@@ -241,6 +272,8 @@ const char *complete_stop_name(enum complete_stop stop)
         return "repetition";
     case COMPLETE_BLOCK:
         return "block";
+    case COMPLETE_TIME:
+        return "time";
     case COMPLETE_CANCELLED:
         break;
     }

@@ -27,7 +27,8 @@ struct complete_request {
     int32_t max_tokens;        /* generated at most */
     int32_t max_prompt_tokens; /* 0: COMPLETE_PROMPT_TOKENS; never more than the sequence holds */
     struct sampler_params sampling;
-    const atomic_bool *cancel; /* or null */
+    double max_prompt_ms, max_predict_ms; /* 0: no limit; the answer is what is there by then */
+    const atomic_bool *cancel;            /* or null */
     /* Called with each piece of text that is certain to be part of the result, whole UTF-8 characters;
      * or null. Return false to stop. */
     bool (*on_text)(void *ctx, const char *text, size_t len);
@@ -40,9 +41,10 @@ enum complete_stop {
     COMPLETE_SUFFIX,     /* it began to repeat the text after the cursor */
     COMPLETE_REPETITION, /* it began to repeat itself */
     COMPLETE_BLOCK,      /* model without FIM: the block at the cursor is complete */
+    COMPLETE_TIME,       /* max_prompt_ms or max_predict_ms */
     COMPLETE_CANCELLED   /* by the flag, or on_text returned false */
 };
-/* "eog", "limit", "suffix", "repetition", "block", "cancelled" */
+/* "eog", "limit", "suffix", "repetition", "block", "time", "cancelled" */
 const char *complete_stop_name(enum complete_stop stop);
 
 struct complete_result {

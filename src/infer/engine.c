@@ -1,17 +1,13 @@
-/* The engine: a model bound to kernels and threads, and the sequences that run on it.
- *
- * A sequence remembers its tokens beside its KV, so that syncing to a new prompt computes only what
- * follows the longest common prefix. Thread: one at a time per engine. */
-#include "infer/engine.h"
-
+/* The engine's life: a model bound to kernels, threads and memory for KV, and the sequences that run on it.
+ * Thread: one at a time per engine. */
+#include <math.h>
 #include <string.h>
 
 #include "base/mem.h"
-#include "infer/forward.h"
-#include "infer/kv_cache.h"
+#include "infer/engine_impl.h"
+#include "infer/token_diff.h"
 #include "model/model.h"
-#include "model/tokenizer.h"
-#include "os/clock.h"
+#include "model/weight_pack.h"
 #include "os/cpu.h"
 #include "os/pages.h"
 #include "os/pool.h"
@@ -21,22 +17,11 @@
 #define MAX_BATCH     4096
 #define MAX_THREADS   256
 
-struct engine {
-    struct model *model; /* a reference */
-    struct compute c;
-    size_t scratch_total; /* bytes */
-    struct forward *forward;
-    int32_t n_batch;
-};
+#define DEFAULT_KV_BYTES      ((int64_t)512 << 20)
+#define DEFAULT_KV_DISK_BYTES ((int64_t)1 << 30)
 
-struct engine_seq {
-    struct engine *engine; /* borrowed */
-    struct kv_cache kv;
-    int32_t *tokens; /* [n_ctx]; those whose KV is there */
-    int32_t len, n_ctx;
-    float *logits;   /* [n_vocab] */
-    bool has_logits; /* logits are those after tokens[len - 1] */
-};
+/* Text that drafts are looked up in: a prompt and as much related text again. */
+#define DRAFT_TOKENS 8192
 
 static enum err open_compute(struct engine *e, const struct engine_options *o, struct errmsg *msg)
 {
@@ -54,20 +39,46 @@ static enum err open_compute(struct engine *e, const struct engine_options *o, s
     return pool_new(n_threads, &e->c.pool, msg);
 }
 
+static enum err open_kv(struct engine *e, const struct engine_options *o, struct errmsg *msg)
+{
+    int64_t budget = o->kv_bytes ? o->kv_bytes : DEFAULT_KV_BYTES;
+    enum err err = kv_pool_new(&e->model->p, o->kv_type, budget, &e->kv_pool, msg);
+    if (err || !o->kv_dir) return err;
+    char key[33];
+    weight_pack_model_key(e->model, key);
+    int64_t ceiling = o->kv_disk_bytes ? o->kv_disk_bytes : DEFAULT_KV_DISK_BYTES;
+    return kv_store_open(o->kv_dir, key, kv_pool_shape(e->kv_pool), ceiling, &e->kv_store, msg);
+}
+
+/* Packed weights are an improvement, not a need: without them the engine runs on the file's layout. */
+static void open_pack(struct engine *e, const struct engine_options *o)
+{
+    if (!o->pack_dir || !e->c.kern->reads_packed) return;
+    struct weight_pack_options options = {.dir = o->pack_dir, .build = o->pack_build, .max_bytes = o->pack_bytes};
+    struct errmsg ignored;
+    if (weight_pack_open(e->model, &options, &e->pack, &ignored)) e->pack = NULL;
+    engine_adopt_pack(e);
+}
+
 enum err engine_open(struct model *m, const struct engine_options *o, struct engine **out, struct errmsg *msg)
 {
     struct engine *e = MEM_NEW(struct engine);
     e->model = model_ref(m);
     e->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
+    e->move = o->move;
     enum err err = OK;
     if (e->n_batch < 1 || e->n_batch > MAX_BATCH)
         err = err_set(msg, ERR_ARG, "a batch of %d tokens; allowed are 1 to %d", e->n_batch, MAX_BATCH);
     if (!err) err = open_compute(e, o, msg);
-    if (!err) err = forward_new(m, &e->c, e->n_batch, &e->forward, msg);
+    if (!err) err = open_kv(e, o, msg);
+    int32_t max_batch = e->n_batch > LOGIT_ROWS ? e->n_batch : LOGIT_ROWS;
+    if (!err) err = forward_new(m, &e->c, max_batch, &e->forward, msg);
+    if (!err && !o->no_speculation) err = draft_new(DRAFT_TOKENS, &e->draft, msg);
     if (err) {
         engine_close(&e);
         return err;
     }
+    open_pack(e, o);
     *out = e;
     return OK;
 }
@@ -77,7 +88,11 @@ void engine_close(struct engine **ep)
     struct engine *e = *ep;
     *ep = NULL;
     if (!e) return;
+    draft_free(&e->draft);
     forward_free(&e->forward);
+    weight_pack_close(&e->pack);
+    kv_store_close(&e->kv_store);
+    kv_pool_free(&e->kv_pool);
     pool_free(&e->c.pool);
     pages_release(e->c.scratch, e->scratch_total);
     model_unref(&e->model);
@@ -99,6 +114,30 @@ int32_t engine_threads(const struct engine *e)
     return pool_threads(e->c.pool);
 }
 
+int64_t engine_kv_bytes(const struct engine *e)
+{
+    return kv_pool_used(e->kv_pool);
+}
+
+void engine_adopt_pack(struct engine *e)
+{
+    if (!e->pack || e->is_packed || weight_pack_state(e->pack) != WEIGHT_PACK_READY) return;
+    forward_use_pack(e->forward, e->pack);
+    e->is_packed = true;
+}
+
+bool engine_wait_packed(struct engine *e)
+{
+    if (e->pack) weight_pack_wait(e->pack);
+    engine_adopt_pack(e);
+    return e->is_packed;
+}
+
+static size_t logits_bytes(const struct engine_seq *s)
+{
+    return sizeof(float) * LOGIT_ROWS * (size_t)s->engine->model->p.n_vocab;
+}
+
 enum err engine_seq_open(struct engine *e, int32_t n_ctx, struct engine_seq **out, struct errmsg *msg)
 {
     if (n_ctx == 0) n_ctx = e->model->p.n_ctx_train;
@@ -106,11 +145,15 @@ enum err engine_seq_open(struct engine *e, int32_t n_ctx, struct engine_seq **ou
     struct engine_seq *s = MEM_NEW(struct engine_seq);
     s->engine = e;
     s->n_ctx = n_ctx;
-    enum err err = kv_init(&s->kv, &e->model->p, n_ctx, msg);
+    s->logit_row = -1;
+    s->next = e->seqs;
+    e->seqs = s;
+    enum err err = kv_open(e->kv_pool, n_ctx, &s->kv, msg);
     if (err) goto fail;
     s->tokens = mem_try((size_t)n_ctx, sizeof *s->tokens);
-    s->logits = mem_try_aligned((size_t)e->model->p.n_vocab, sizeof *s->logits);
-    if (!s->tokens || !s->logits) {
+    s->index = mem_try(TOKEN_DIFF_INDEX(n_ctx), sizeof *s->index);
+    s->logits = pages_reserve(logits_bytes(s));
+    if (!s->tokens || !s->index || !s->logits) {
         err = err_set(msg, ERR_NOMEM, "not enough memory for a sequence of %d tokens", n_ctx);
         goto fail;
     }
@@ -126,9 +169,13 @@ void engine_seq_close(struct engine_seq **sp)
     struct engine_seq *s = *sp;
     *sp = NULL;
     if (!s) return;
-    kv_clear(&s->kv);
+    struct engine_seq **link = &s->engine->seqs;
+    while (*link != s) link = &(*link)->next;
+    *link = s->next;
+    kv_close(&s->kv);
+    pages_release(s->logits, logits_bytes(s));
     mem_free(s->tokens);
-    mem_free(s->logits);
+    mem_free(s->index);
     mem_free(s);
 }
 
@@ -149,107 +196,72 @@ int32_t engine_seq_n_ctx(const struct engine_seq *s)
 
 const float *engine_seq_logits(const struct engine_seq *s)
 {
-    return s->logits;
+    int32_t row = s->logit_row > 0 ? s->logit_row : 0;
+    return s->logits + (size_t)row * (size_t)s->engine->model->p.n_vocab;
 }
 
-/* Append n tokens in batches; logits after the last one. */
-static enum err extend(struct engine_seq *s, const int32_t *tokens, int32_t n, const atomic_bool *cancel)
+void engine_seq_cut(struct engine_seq *s, int32_t n)
 {
-    for (int32_t done = 0; done < n;) {
-        int32_t batch = n - done < s->engine->n_batch ? n - done : s->engine->n_batch;
-        bool is_last = done + batch == n;
-        s->has_logits = false;
-        enum err e = forward_run(s->engine->forward, &s->kv, tokens + done, batch, s->len,
-                                 is_last ? s->logits : NULL, cancel);
-        if (e) return e;
-        memcpy(s->tokens + s->len, tokens + done, (size_t)batch * sizeof *tokens);
-        s->len += batch;
-        done += batch;
-        s->has_logits = is_last;
-    }
+    if (n == s->len) return;
+    s->len = n;
+    if (s->n_exact > n) s->n_exact = n;
+    if (s->n_prompt > n) s->n_prompt = n;
+    s->logit_row = -1;
+}
+
+enum err engine_seq_extend(struct engine_seq *s, const int32_t *tokens, int32_t n, int32_t n_logits,
+                           const struct limits *limits)
+{
+    if (n > s->n_ctx - s->len) return ERR_LIMIT;
+    enum err e = engine_seq_reserve(s, s->len, s->len + n);
+    if (e) return e;
+    struct forward_span span = {.kv = &s->kv, .tokens = tokens, .n = n, .pos = s->len, .n_logits = n_logits};
+    s->logit_row = -1;
+    e = forward_run(s->engine->forward, &span, 1, s->logits, limits);
+    if (e) return e;
+    memcpy(s->tokens + s->len, tokens, (size_t)n * sizeof *tokens);
+    if (s->n_exact == s->len) s->n_exact += n;
+    s->len += n;
+    s->logit_row = n_logits - 1;
     return OK;
 }
 
-enum err engine_seq_sync(struct engine_seq *s, const int32_t *tokens, int32_t n, const atomic_bool *cancel,
-                         int32_t *n_reused)
-{
-    int32_t n_vocab = s->engine->model->p.n_vocab;
-    if (n < 1) return ERR_ARG;
-    if (n > s->n_ctx) return ERR_LIMIT;
-    for (int32_t i = 0; i < n; i++) {
-        if (tokens[i] < 0 || tokens[i] >= n_vocab) return ERR_ARG;
-    }
-    int32_t same = 0;
-    while (same < n && same < s->len && s->tokens[same] == tokens[same]) same++;
-    /* The last token must be computed again where only its KV is there, not its logits. */
-    if (same == n && !(s->len == n && s->has_logits)) same = n - 1;
-    if (same < s->len) s->has_logits = false;
-    s->len = same;
-    if (n_reused) *n_reused = same;
-    return extend(s, tokens + same, n - same, cancel);
-}
-
-enum err engine_seq_append(struct engine_seq *s, int32_t token, const atomic_bool *cancel)
+enum err engine_seq_append(struct engine_seq *s, int32_t token, const struct limits *limits)
 {
     if (token < 0 || token >= s->engine->model->p.n_vocab) return ERR_ARG;
-    if (s->len >= s->n_ctx) return ERR_LIMIT;
     mem_guard_begin("decode");
-    enum err e = extend(s, &token, 1, cancel);
+    enum err e = engine_seq_extend(s, &token, 1, 1, limits);
     mem_guard_end();
     return e;
 }
 
-/* The decode loop: sample, report, append, until something says stop. */
-static enum err decode(struct engine_seq *s, struct sampler *sampler, int32_t max_tokens,
-                       const atomic_bool *cancel, engine_token_fn *fn, void *ctx,
-                       struct engine_result *result)
+/* -log softmax(logits)[token]. */
+static double loss_of(const float *logits, int32_t n_vocab, int32_t token)
 {
-    const struct tokenizer *tokenizer = s->engine->model->tokenizer;
-    result->stop = ENGINE_STOP_LIMIT;
-    while (result->n_generated < max_tokens) {
-        int32_t token = sampler_pick(sampler, s->logits);
-        if (tokenizer_is_eog(tokenizer, token)) {
-            result->stop = ENGINE_STOP_EOG;
-            return OK;
-        }
-        sampler_accept(sampler, token);
-        result->n_generated++;
-        size_t len;
-        const char *bytes = tokenizer_piece(tokenizer, token, &len);
-        if (!fn(ctx, token, bytes, len)) {
-            result->stop = ENGINE_STOP_CALLER;
-            return OK;
-        }
-        /* The last token's successor is never asked for. */
-        if (result->n_generated == max_tokens || s->len == s->n_ctx) return OK;
-        enum err e = engine_seq_append(s, token, cancel);
-        if (e) return e;
-    }
-    return OK;
+    float max = logits[0];
+    for (int32_t i = 1; i < n_vocab; i++) max = logits[i] > max ? logits[i] : max;
+    double sum = 0;
+    for (int32_t i = 0; i < n_vocab; i++) sum += (double)expf(logits[i] - max);
+    return log(sum) + (double)(max - logits[token]);
 }
 
-enum err engine_generate(struct engine_seq *s, const int32_t *prompt, int32_t n_prompt,
-                         const struct sampler_params *sampling, int32_t max_tokens, const atomic_bool *cancel,
-                         engine_token_fn *fn, void *ctx, struct engine_result *result, struct errmsg *msg)
+enum err engine_seq_loss(struct engine_seq *s, const int32_t *tokens, int32_t n, double *loss)
 {
-    *result = (struct engine_result){.n_prompt = n_prompt};
-    struct sampler *sampler = NULL;
-    enum err e = sampler_new(sampling, s->engine->model->tokenizer, &sampler, msg);
-    if (e) return e;
-    int64_t start = clock_ns();
-    e = engine_seq_sync(s, prompt, n_prompt, cancel, &result->n_reused);
-    result->prompt_ms = clock_ms_since(start);
-    start = clock_ns();
-    for (int32_t i = 0; i < n_prompt && !e; i++) sampler_accept(sampler, prompt[i]);
-    if (!e) e = decode(s, sampler, max_tokens, cancel, fn, ctx, result);
-    result->generate_ms = clock_ms_since(start);
-    sampler_free(&sampler);
-    if (e == ERR_CANCELLED) {
-        result->stop = ENGINE_STOP_CANCEL;
-        return OK;
+    int32_t n_vocab = s->engine->model->p.n_vocab;
+    double sum = 0;
+    if (n < 2) return ERR_ARG;
+    enum err e = engine_seq_sync(s, tokens, 1, NULL, NULL);
+    for (int32_t done = 1; done < n && !e;) {
+        sum += loss_of(engine_seq_logits(s), n_vocab, tokens[done]);
+        int32_t batch = n - done < LOGIT_ROWS ? n - done : LOGIT_ROWS;
+        for (int32_t i = 0; i < batch; i++) {
+            if (tokens[done + i] < 0 || tokens[done + i] >= n_vocab) return ERR_ARG;
+        }
+        e = engine_seq_extend(s, tokens + done, batch, batch, NULL);
+        for (int32_t i = 0; i + 1 < batch && !e; i++)
+            sum += loss_of(s->logits + (size_t)i * (size_t)n_vocab, n_vocab, tokens[done + i + 1]);
+        done += batch;
     }
-    if (e == ERR_LIMIT)
-        return err_set(msg, e, "a prompt of %d tokens does not fit the context of %d", n_prompt, s->n_ctx);
-    if (e) return err_set(msg, e, "cannot compute a prompt of %d tokens: %s", n_prompt, err_text(e));
-    return OK;
+    *loss = sum / (n - 1);
+    return e;
 }

@@ -1,8 +1,10 @@
 /* The seam between Inline and its numeric engine: a model with its worker threads (struct engine) and
  * token timelines with their KV caches (struct engine_seq).
  *
- * Callers hand over whole token lists; the engine keeps what it has already computed (the longest common
- * prefix) and computes the rest. Nothing outside infer/ looks deeper than this header.
+ * Callers hand over whole token lists; the engine keeps what it has already computed and computes the rest.
+ * What is kept: the longest common prefix with the sequence's own tokens, with another sequence's (their KV
+ * pages are shared) or with one saved on disk; and, where `move` is on, runs of tokens that an insertion or
+ * deletion shifted. Nothing outside infer/ looks deeper than this header.
  *
  * Threads: one thread uses an engine and its sequences at a time; only the cancel flag may be set from
  * elsewhere. */
@@ -15,28 +17,49 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "infer/limits.h"
 #include "infer/sampler.h"
+#include "kern/kern.h"
 
 struct model;
 struct engine;
 struct engine_seq;
 
+/* Whether KV that an edit shifted is reused. It was computed for slightly other text before it, so that
+ * answers may differ from those of a fresh computation, until engine_seq_refresh. */
+enum engine_move { ENGINE_MOVE_OFF, ENGINE_MOVE_ON };
+
 struct engine_options {
     int32_t n_threads; /* 0: all processors that we may use */
     const char *isa;   /* force a kernel variant (kern.h); null: the best */
     int32_t n_batch;   /* prefill tokens computed in one pass; 0: default */
+
+    enum kern_kv_type kv_type;
+    int64_t kv_bytes;      /* budget of KV in memory; 0: default */
+    const char *kv_dir;    /* where evicted KV is saved; null: nowhere */
+    int64_t kv_disk_bytes; /* ceiling of that; 0: default */
+    enum engine_move move;
+    bool no_speculation;
+
+    const char *pack_dir; /* packed weights (model/weight_pack.h); "": the usual directory; null: not used */
+    bool pack_build;      /* build them in the background where there are none */
+    int64_t pack_bytes;   /* ceiling of the directory; 0: default */
 };
 
-/* Takes a reference to the model. ERR_ARG: unknown isa. */
+/* Takes a reference to the model. ERR_ARG: unknown isa, or a KV format that does not suit the model. */
 MUST_CHECK enum err engine_open(struct model *m, const struct engine_options *o, struct engine **out,
                                 struct errmsg *msg);
 void engine_close(struct engine **e); /* its sequences must be closed before */
 const struct model *engine_model(const struct engine *e);
 const char *engine_isa(const struct engine *e);
 int32_t engine_threads(const struct engine *e);
+int64_t engine_kv_bytes(const struct engine *e); /* of KV in memory, of all sequences */
 
-/* A sequence of at most n_ctx tokens (0: what the model was trained for). KV memory is reserved but
- * becomes resident only as positions are used. */
+/* Wait until the packed weights are in use, or cannot be. True if they are. */
+bool engine_wait_packed(struct engine *e);
+
+/* A sequence of at most n_ctx tokens (0: what the model was trained for). Its KV takes memory only as
+ * positions are used. */
 MUST_CHECK enum err engine_seq_open(struct engine *e, int32_t n_ctx, struct engine_seq **out,
                                     struct errmsg *msg);
 void engine_seq_close(struct engine_seq **s);
@@ -44,23 +67,44 @@ const struct engine *engine_seq_engine(const struct engine_seq *s);
 int32_t engine_seq_len(const struct engine_seq *s); /* tokens whose KV is there */
 int32_t engine_seq_n_ctx(const struct engine_seq *s);
 
-/* Make the sequence hold exactly tokens[0..n-1] (n >= 1), reusing the common prefix; afterwards
- * engine_seq_logits are those after the last token. *n_reused (may be null): tokens not computed again.
- * cancel (may be null) is polled per layer. ERR_LIMIT: n > n_ctx; ERR_ARG: a token id outside the
- * vocabulary; ERR_CANCELLED: what was computed so far is kept. */
+/* Forget its tokens and free their KV; with save, keep them on disk (where the engine has kv_dir). */
+void engine_seq_clear(struct engine_seq *s, bool save);
+
+/* Where the tokens of a sync came from; they add up to its n. */
+struct engine_reuse {
+    int32_t n_reused;   /* exact: common prefix of this or another sequence */
+    int32_t n_restored; /* exact: read from disk */
+    int32_t n_moved;    /* shifted KV */
+    int32_t n_computed;
+};
+
+/* Make the sequence hold exactly tokens[0..n-1] (n >= 1), reusing what it can; afterwards engine_seq_logits
+ * are those after the last token. reuse may be null. ERR_LIMIT: n > n_ctx, or the KV budget cannot hold n
+ * tokens; ERR_ARG: a token id outside the vocabulary; ERR_CANCELLED: by limits (which may be null); what was
+ * computed so far is kept. */
 MUST_CHECK enum err engine_seq_sync(struct engine_seq *s, const int32_t *tokens, int32_t n,
-                                    const atomic_bool *cancel, int32_t *n_reused);
+                                    const struct limits *limits, struct engine_reuse *reuse);
+
+/* Compute again, exactly, what depends on moved KV: for idle moments. Errors as engine_seq_sync; work done
+ * before a cancellation counts. Nothing to do: OK at once. */
+MUST_CHECK enum err engine_seq_refresh(struct engine_seq *s, const struct limits *limits);
+int32_t engine_seq_n_inexact(const struct engine_seq *s); /* tokens that a refresh would compute */
 
 /* Append one token and compute its logits. Does not allocate. Errors as engine_seq_sync. */
-MUST_CHECK enum err engine_seq_append(struct engine_seq *s, int32_t token, const atomic_bool *cancel);
+MUST_CHECK enum err engine_seq_append(struct engine_seq *s, int32_t token, const struct limits *limits);
 
 /* [n_vocab], after the last token of the last sync or append; valid until the next. */
 const float *engine_seq_logits(const struct engine_seq *s);
+
+/* The mean over i of -log p(tokens[i] | tokens before it), natural logarithm, for i = 1..n-1: the text's
+ * perplexity is its exp. The sequence then holds the tokens. Errors as engine_seq_sync. */
+MUST_CHECK enum err engine_seq_loss(struct engine_seq *s, const int32_t *tokens, int32_t n, double *loss);
 
 enum engine_stop {
     ENGINE_STOP_EOG,    /* the model ended the text */
     ENGINE_STOP_LIMIT,  /* max_tokens or the context's end */
     ENGINE_STOP_CALLER, /* the callback had enough */
+    ENGINE_STOP_TIME,   /* max_prompt_ms or max_predict_ms */
     ENGINE_STOP_CANCEL
 };
 
@@ -68,16 +112,32 @@ enum engine_stop {
  * false to stop: that token counts as generated. */
 typedef bool engine_token_fn(void *ctx, int32_t token, const char *bytes, size_t len);
 
+struct engine_request {
+    const int32_t *prompt;
+    int32_t n_prompt;
+    struct sampler_params sampling;
+    int32_t max_tokens;
+    double max_prompt_ms, max_predict_ms; /* 0: no limit. What is there by then is the answer */
+    const atomic_bool *cancel;            /* or null */
+    /* Where drafts are looked up: text that the answer may repeat, ending where the answer begins. Null: the
+     * prompt. */
+    const int32_t *draft_text;
+    int32_t n_draft_text;
+    engine_token_fn *on_token;
+    void *ctx;
+};
+
 struct engine_result {
     enum engine_stop stop;
-    int32_t n_prompt, n_reused, n_generated;
+    int32_t n_prompt, n_generated;
+    struct engine_reuse reuse;     /* of the prompt */
+    int32_t n_drafted, n_accepted; /* tokens proposed by speculation, and those that were right */
     double prompt_ms, generate_ms; /* generate_ms starts where prompt_ms ends */
 };
 
-/* Sync to the prompt, then sample until a stop. OK also when cancelled (result->stop tells). */
-MUST_CHECK enum err engine_generate(struct engine_seq *s, const int32_t *prompt, int32_t n_prompt,
-                                    const struct sampler_params *sampling, int32_t max_tokens,
-                                    const atomic_bool *cancel, engine_token_fn *fn, void *ctx,
+/* Sync to the prompt, then sample until a stop. OK also when cancelled or out of time (result->stop tells).
+ */
+MUST_CHECK enum err engine_generate(struct engine_seq *s, const struct engine_request *r,
                                     struct engine_result *result, struct errmsg *msg);
 
 #endif

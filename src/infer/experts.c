@@ -7,6 +7,7 @@
 
 #include "base/mem.h"
 #include "infer/slab.h"
+#include "kern/pack.h"
 #include "model/model.h"
 #include "os/pages.h"
 
@@ -129,6 +130,10 @@ static struct kern_mat expert_rows(const struct kern_mat *stack, int32_t expert,
     struct kern_mat w = *stack;
     w.n_rows = n_rows;
     w.data = (const char *)stack->data + (size_t)expert * (size_t)n_rows * stack->row_bytes;
+    if (w.packed) { /* then n_rows is a multiple of PACK_ROWS (model/weight_pack.h) */
+        size_t panel = (size_t)expert * (size_t)(n_rows / PACK_ROWS);
+        w.packed = (const char *)stack->packed + panel * pack_panel_bytes(w.type, w.n_cols);
+    }
     return w;
 }
 

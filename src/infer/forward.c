@@ -2,12 +2,15 @@
  * one step of it each. Shapes are row-major, tokens first. */
 #include "infer/forward.h"
 
+#include <string.h>
+
 #include "base/mem.h"
+#include "infer/attention.h"
 #include "infer/experts.h"
-#include "infer/rope.h"
 #include "infer/slab.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
+#include "model/weight_pack.h"
 #include "os/pages.h"
 #include "os/pool.h"
 
@@ -21,6 +24,9 @@ struct forward {
     const struct model *m; /* borrowed: the engine holds a reference */
     struct compute c;
     int32_t max_batch;
+    struct model_layer *layers; /* [n_layers]; the model's, with packed matrices once there are some */
+    struct kern_mat output;     /* likewise */
+    bool *is_local;             /* [n_layers]; the layer rotates with the local angles */
 
     float *x;              /* [max_batch][d_model]; the residual stream */
     float *xn;             /* [max_batch][d_model]; normalised input of a branch */
@@ -30,13 +36,13 @@ struct forward {
     float *h, *up;         /* [max_batch][d_ff]; null with experts */
     struct act_buffer act; /* for the widest of the inputs above */
     struct angles global, local;
+    struct place *places; /* [max_batch] */
+    struct slab slab;     /* holds all of the above */
+    struct attention *attention;
     struct experts *experts; /* null without */
-    struct slab slab;        /* holds all of the above but experts */
 
-    /* The call that is running. */
-    struct kv_cache *kv;
-    const int32_t *tokens;
-    int32_t n, pos, layer;
+    /* The batch that is running. */
+    int32_t n, layer;
 };
 
 static size_t n_q(const struct model *m)
@@ -52,6 +58,9 @@ static size_t n_kv(const struct model *m)
 static void lay_out(struct forward *f)
 {
     const struct arch_params *p = &f->m->p;
+    f->layers = slab_take(&f->slab, (size_t)p->n_layers * sizeof *f->layers);
+    f->is_local = slab_take(&f->slab, (size_t)p->n_layers * sizeof *f->is_local);
+    f->places = slab_take(&f->slab, (size_t)f->max_batch * sizeof *f->places);
     size_t n = (size_t)f->max_batch, d = (size_t)p->d_model;
     size_t widest = d;
     if (n_q(f->m) > widest) widest = n_q(f->m);
@@ -91,7 +100,11 @@ enum err forward_new(const struct model *m, const struct compute *c, int32_t max
         goto fail;
     }
     lay_out(f);
+    if ((e = attention_new(&m->p, c, max_batch, &f->attention, msg))) goto fail;
     if (m->p.n_experts && (e = experts_new(m, max_batch, &f->experts, msg))) goto fail;
+    memcpy(f->layers, m->layers, (size_t)m->p.n_layers * sizeof *f->layers);
+    f->output = m->output;
+    for (int32_t i = 0; i < m->p.n_layers; i++) f->is_local[i] = m->layers[i].has_local_rope;
     rope_init(&f->global.rope, f->global.rope.inv_freq, &m->p, m->rope_factors, false);
     if (m->p.rope_base_local > 0) rope_init(&f->local.rope, f->local.rope.inv_freq, &m->p, NULL, true);
     *out = f;
@@ -106,14 +119,26 @@ void forward_free(struct forward **fp)
     struct forward *f = *fp;
     *fp = NULL;
     if (!f) return;
+    attention_free(&f->attention);
     experts_free(&f->experts);
     pages_release(f->slab.memory, f->slab.bytes);
     mem_free(f);
 }
 
+void forward_use_pack(struct forward *f, const struct weight_pack *pack)
+{
+    for (int32_t i = 0; i < f->m->p.n_layers; i++) {
+        struct model_layer *l = &f->layers[i];
+        struct kern_mat *all[] = {&l->wq,   &l->wk,        &l->wv,      &l->wo,        &l->gate,  &l->up,
+                                  &l->down, &l->gate_exps, &l->up_exps, &l->down_exps, &l->router};
+        for (size_t j = 0; j < sizeof all / sizeof *all; j++) weight_pack_apply(pack, all[j]);
+    }
+    weight_pack_apply(pack, &f->output);
+}
+
 static const struct model_layer *layer_of(const struct forward *f)
 {
-    return &f->m->layers[f->layer];
+    return &f->layers[f->layer];
 }
 
 /* Embeddings and angles of one token. */
@@ -124,14 +149,15 @@ static void embed_token(void *ctx, int32_t t, int32_t worker)
     const struct arch_params *p = &f->m->p;
     const struct kern_mat *w = &f->m->tok_embd;
     float *x = f->x + (size_t)t * (size_t)p->d_model;
-    f->c.kern->dequantize(w->type, (const char *)w->data + (size_t)f->tokens[t] * w->row_bytes, x,
+    f->c.kern->dequantize(w->type, (const char *)w->data + (size_t)f->places[t].token * w->row_bytes, x,
                           p->d_model);
     if (p->embedding_scale != 1) {
         for (int32_t i = 0; i < p->d_model; i++) x[i] *= p->embedding_scale;
     }
     size_t at = (size_t)t * (size_t)f->global.rope.n;
-    rope_angles(&f->global.rope, f->pos + t, f->global.cos + at, f->global.sin + at);
-    if (p->rope_base_local > 0) rope_angles(&f->local.rope, f->pos + t, f->local.cos + at, f->local.sin + at);
+    rope_angles(&f->global.rope, f->places[t].pos, f->global.cos + at, f->global.sin + at);
+    if (p->rope_base_local > 0)
+        rope_angles(&f->local.rope, f->places[t].pos, f->local.cos + at, f->local.sin + at);
 }
 
 static void norm(const struct forward *f, const float *x, const float *weight, const float *bias, float *y)
@@ -176,32 +202,21 @@ static void store_token(void *ctx, int32_t t, int32_t worker)
 {
     (void)worker;
     struct forward *f = ctx;
+    if (limits_are_over(f->c.limits)) return; /* the keys may not have been computed */
     const struct arch_params *p = &f->m->p;
     const struct model_layer *layer = layer_of(f);
+    const struct place *at = &f->places[t];
+    const struct kv_shape *shape = kv_pool_shape(at->kv->pool);
+    char *page = at->kv->pages[at->pos / KERN_KV_BLOCK];
     float *k = f->k + (size_t)t * n_kv(f->m), *v = f->v + (size_t)t * n_kv(f->m);
     rotate_heads(f, f->q + (size_t)t * n_q(f->m), p->n_heads, layer->q_norm, t);
     rotate_heads(f, k, p->n_kv_heads, layer->k_norm, t);
     for (int32_t h = 0; h < p->n_kv_heads; h++) {
-        size_t at = kv_head_offset(f->kv, f->layer, h) + (size_t)(f->pos + t) * (size_t)p->head_dim;
-        f->c.kern->f32_to_f16(k + h * p->head_dim, f->kv->k + at, p->head_dim);
-        f->c.kern->f32_to_f16(v + h * p->head_dim, f->kv->v + at, p->head_dim);
+        f->c.kern->kv_store(shape->type, p->head_dim, k + h * p->head_dim,
+                            page + kv_block_offset(shape, f->layer, h, false), at->pos % KERN_KV_BLOCK);
+        f->c.kern->kv_store(shape->type, p->head_dim, v + h * p->head_dim,
+                            page + kv_block_offset(shape, f->layer, h, true), at->pos % KERN_KV_BLOCK);
     }
-}
-
-/* One task: one token's query heads that share one key/value head. */
-static void attend_task(void *ctx, int32_t task, int32_t worker)
-{
-    struct forward *f = ctx;
-    const struct arch_params *p = &f->m->p;
-    int32_t t = task / p->n_kv_heads, h = task % p->n_kv_heads;
-    int32_t group = p->n_heads / p->n_kv_heads;
-    int32_t end = f->pos + t + 1, window = layer_of(f)->window;
-    int32_t start = window && end > window ? end - window : 0;
-    size_t at = (size_t)t * n_q(f->m) + (size_t)h * (size_t)group * (size_t)p->head_dim;
-    size_t kv_at = kv_head_offset(f->kv, f->layer, h) + (size_t)start * (size_t)p->head_dim;
-    f->c.kern->attend(f->q + at, f->kv->k + kv_at, f->kv->v + kv_at, (size_t)p->head_dim, group, end - start,
-                      p->head_dim, p->attention_scale, f->att + at,
-                      f->c.scratch + (size_t)worker * f->c.scratch_bytes);
 }
 
 /* x += residual_scale * branch, after the branch's own norm where the family has one. */
@@ -219,7 +234,7 @@ static void add_branch(struct forward *f, const float *post_norm)
     }
 }
 
-static void attention(struct forward *f)
+static void self_attention(struct forward *f)
 {
     const struct arch_params *p = &f->m->p;
     const struct model_layer *l = layer_of(f);
@@ -235,7 +250,7 @@ static void attention(struct forward *f)
                                  {.w = l->wv, .bias = l->bv, .x = x, .y = f->v}},
                3);
     linear_for_tokens(c, f->n, store_token, f);
-    pool_run(c->pool, f->n * p->n_kv_heads, attend_task, f);
+    attention_run(f->attention, c, f->layer, l->window, f->q, f->att);
     x = linear_act(c, &l->wo, f->att, f->n, (int32_t)n_q(f->m), &f->act);
     linear_run(c, &(struct linear){.w = l->wo, .bias = l->bo, .x = x, .y = f->branch}, 1);
     add_branch(f, l->attn_post_norm);
@@ -267,31 +282,54 @@ static void feed_forward(struct forward *f)
     add_branch(f, l->ffn_post_norm);
 }
 
-/* Logits of the last token of the batch. */
-static void output(struct forward *f, float *logits)
+/* Logits of the tokens that want them. */
+static void output(struct forward *f, const struct forward_span *spans, int32_t n_spans, float *logits)
 {
     const struct arch_params *p = &f->m->p;
-    float *x = f->x + (size_t)(f->n - 1) * (size_t)p->d_model;
-    norm(f, x, f->m->output_norm, f->m->output_norm_b, f->xn);
-    struct kern_act act = linear_act(&f->c, &f->m->output, f->xn, 1, p->d_model, &f->act);
-    linear_run(&f->c, &(struct linear){.w = f->m->output, .x = act, .y = logits}, 1);
+    const float *x = f->x;
+    int32_t n = 0;
+    for (int32_t i = 0; i < n_spans; i++) {
+        x += (size_t)(spans[i].n - spans[i].n_logits) * (size_t)p->d_model;
+        for (int32_t j = 0; j < spans[i].n_logits; j++, n++, x += p->d_model)
+            norm(f, x, f->m->output_norm, f->m->output_norm_b, f->xn + (size_t)n * (size_t)p->d_model);
+    }
+    if (n == 0) return;
+    struct kern_act act = linear_act(&f->c, &f->output, f->xn, n, p->d_model, &f->act);
+    linear_run(&f->c, &(struct linear){.w = f->output, .x = act, .y = logits}, 1);
     if (p->logit_scale == 1) return;
-    for (int32_t i = 0; i < p->n_vocab; i++) logits[i] /= p->logit_scale;
+    for (size_t i = 0; i < (size_t)n * (size_t)p->n_vocab; i++) logits[i] /= p->logit_scale;
 }
 
-enum err forward_run(struct forward *f, struct kv_cache *kv, const int32_t *tokens, int32_t n, int32_t pos,
-                     float *logits, const atomic_bool *cancel)
+static void place_spans(struct forward *f, const struct forward_span *spans, int32_t n_spans)
 {
-    f->kv = kv;
-    f->tokens = tokens;
-    f->n = n;
-    f->pos = pos;
-    linear_for_tokens(&f->c, n, embed_token, f);
-    for (f->layer = 0; f->layer < f->m->p.n_layers; f->layer++) {
-        if (cancel && atomic_load_explicit(cancel, memory_order_relaxed)) return ERR_CANCELLED;
-        attention(f);
+    f->n = 0;
+    for (int32_t i = 0; i < n_spans; i++) {
+        for (int32_t j = 0; j < spans[i].n; j++)
+            f->places[f->n++] =
+                (struct place){.kv = spans[i].kv, .token = spans[i].tokens[j], .pos = spans[i].pos + j};
+    }
+    attention_begin(f->attention, f->places, f->n);
+}
+
+enum err forward_run(struct forward *f, const struct forward_span *spans, int32_t n_spans, float *logits,
+                     const struct limits *limits)
+{
+    f->c.limits = limits;
+    place_spans(f, spans, n_spans);
+    linear_for_tokens(&f->c, f->n, embed_token, f);
+    for (f->layer = 0; f->layer < f->m->p.n_layers && !limits_are_over(limits); f->layer++) {
+        self_attention(f);
         feed_forward(f);
     }
-    if (logits) output(f, logits);
-    return OK;
+    if (logits && !limits_are_over(limits)) output(f, spans, n_spans, logits);
+    f->c.limits = NULL;
+    return limits_are_over(limits) ? ERR_CANCELLED : OK;
+}
+
+enum err forward_move_kv(struct forward *f, struct kv *kv, int32_t keep, const struct kv_run *runs,
+                         int32_t n_runs)
+{
+    const struct rope *local = f->m->p.rope_base_local > 0 ? &f->local.rope : NULL;
+    return kv_rearrange(kv, keep, runs, n_runs, &f->c, &f->global.rope, local, f->is_local,
+                        f->m->arch->neox_rope);
 }

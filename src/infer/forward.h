@@ -1,17 +1,20 @@
 /* The forward pass of a decoder-only transformer, written once for all architectures of model/arch.c.
  *
- * Owns the scratch memory of one batch; keeps nothing from one call to the next. Thread: engine. */
+ * One pass computes a batch: runs of tokens at any positions of any sequences, so that prefill chunks, gaps
+ * between reused KV, drafts to verify and several users' tokens all read the weights once. Owns the scratch
+ * memory of one batch; keeps nothing from one call to the next. Thread: engine. */
 #ifndef INFER_FORWARD_H
 #define INFER_FORWARD_H
 
-#include <stdatomic.h>
 #include <stdint.h>
 
 #include "base/err.h"
-#include "infer/kv_cache.h"
+#include "infer/kv.h"
 #include "infer/linear.h"
+#include "infer/rope.h"
 
 struct model;
+struct weight_pack;
 struct forward;
 
 /* c is copied; its kernels and pool must outlive the result. */
@@ -19,10 +22,27 @@ MUST_CHECK enum err forward_new(const struct model *m, const struct compute *c, 
                                 struct forward **out, struct errmsg *msg);
 void forward_free(struct forward **f);
 
-/* Compute tokens[0..n-1] (n <= max_batch) at positions pos.., writing their keys and values to kv, which
- * holds all earlier positions. logits [n_vocab]: filled for the last token, or null. cancel (may be null)
- * is polled once per layer. ERR_CANCELLED: nothing after pos in kv may be used. Does not allocate. */
-MUST_CHECK enum err forward_run(struct forward *f, struct kv_cache *kv, const int32_t *tokens, int32_t n,
-                                int32_t pos, float *logits, const atomic_bool *cancel);
+/* Read packed weights from now on; the pack is ready and outlives f. */
+void forward_use_pack(struct forward *f, const struct weight_pack *pack);
+
+/* Consecutive tokens of one sequence. */
+struct forward_span {
+    const struct kv
+        *kv; /* reserved up to pos + n; earlier positions hold their KV, or get it in this batch */
+    const int32_t *tokens;
+    int32_t n, pos;
+    int32_t n_logits; /* of the last so many tokens */
+};
+
+/* Compute the spans (together at most max_batch tokens), writing keys and values to their caches. logits:
+ * [sum of n_logits][n_vocab], in the order of the spans; null if there are none. limits may be null.
+ * ERR_CANCELLED: they are over; in each layer the spans' positions hold what they held before or what was to
+ * be computed. Does not allocate. */
+MUST_CHECK enum err forward_run(struct forward *f, const struct forward_span *spans, int32_t n_spans,
+                                float *logits, const struct limits *limits);
+
+/* kv_rearrange with this model's rotations, on this pass's threads. */
+MUST_CHECK enum err forward_move_kv(struct forward *f, struct kv *kv, int32_t keep, const struct kv_run *runs,
+                                    int32_t n_runs);
 
 #endif

@@ -1,13 +1,16 @@
 /* Linear layers over the worker threads. Rows of the matrices are cut into tasks of about equal work. */
 #include "infer/linear.h"
 
+#include "kern/pack.h"
 #include "os/pool.h"
 
 /* Tasks per thread: enough that a thread that loses its core delays the others little, few enough that
  * claiming them costs nothing. */
 #define TASKS_PER_THREAD 6
-/* Rows per task come in this step, so that kernels see whole register tiles. */
-#define ROW_STEP 16
+/* Multiplications of a task at most: a fraction of a millisecond, after which a cancellation is noticed. */
+#define TASK_PRODUCTS ((int64_t)32 << 20)
+/* Rows per task come in this step: whole panels of packed weights, whole register tiles of others. */
+#define ROW_STEP PACK_ROWS
 
 struct job {
     const struct compute *c;
@@ -47,6 +50,7 @@ static void run_task(void *ctx, int32_t task, int32_t worker)
 {
     const struct job *job = ctx;
     const struct linear *op = job->ops;
+    if (limits_are_over(job->c->limits)) return;
     for (int32_t n = tasks_of(job, op); task >= n; n = tasks_of(job, op)) {
         task -= n;
         op++;
@@ -63,6 +67,8 @@ void linear_run(const struct compute *c, const struct linear *ops, int32_t n_ops
     for (int32_t i = 0; i < n_ops; i++) n_rows += ops[i].w.n_rows;
     int32_t n_threads = pool_threads(c->pool);
     int64_t per_task = n_threads > 1 ? n_rows / (n_threads * TASKS_PER_THREAD) : n_rows;
+    int64_t products = (int64_t)ops->w.n_cols * ops->x.n_tokens * (ops->up.data ? 2 : 1);
+    if (per_task > TASK_PRODUCTS / products) per_task = TASK_PRODUCTS / products;
     job.rows_per_task = (int32_t)((per_task + ROW_STEP) / ROW_STEP * ROW_STEP);
     int32_t n_tasks = 0;
     for (int32_t i = 0; i < n_ops; i++) n_tasks += tasks_of(&job, &ops[i]);

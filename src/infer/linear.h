@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include "infer/limits.h"
 #include "kern/kern.h"
 
 struct pool;
@@ -15,6 +16,8 @@ struct compute {
     struct pool *pool;
     char *scratch; /* [n_threads][scratch_bytes], 64-byte aligned */
     size_t scratch_bytes;
+    const struct limits *limits; /* of the running call, or null. Once they are over tasks do nothing, and
+                                  * all results are void */
 };
 
 /* gate = f(gate) * up, over n values. */

@@ -42,11 +42,21 @@ void rope_init(struct rope *r, double *inv_freq, const struct arch_params *p, co
         r->magnitude = p->rope_attn_factor * (0.1 * log(p->rope_factor) + 1); /* the paper's equation 22 */
 }
 
-void rope_angles(const struct rope *r, int32_t pos, float *cos_out, float *sin_out)
+static void angles(const struct rope *r, int32_t pos, double magnitude, float *cos_out, float *sin_out)
 {
     for (int32_t i = 0; i < r->n; i++) {
         double angle = pos * r->inv_freq[i];
-        cos_out[i] = (float)(cos(angle) * r->magnitude);
-        sin_out[i] = (float)(sin(angle) * r->magnitude);
+        cos_out[i] = (float)(cos(angle) * magnitude);
+        sin_out[i] = (float)(sin(angle) * magnitude);
     }
+}
+
+void rope_angles(const struct rope *r, int32_t pos, float *cos_out, float *sin_out)
+{
+    angles(r, pos, r->magnitude, cos_out, sin_out);
+}
+
+void rope_shift_angles(const struct rope *r, int32_t distance, float *cos_out, float *sin_out)
+{
+    angles(r, distance, 1, cos_out, sin_out);
 }

@@ -22,4 +22,8 @@ void rope_init(struct rope *r, double *inv_freq, const struct arch_params *p, co
 /* Cosines and sines for one position: [n] each. */
 void rope_angles(const struct rope *r, int32_t pos, float *cos_out, float *sin_out);
 
+/* Cosines and sines that move a rotated vector by `distance` positions (which may be negative): a pure
+ * rotation, since the vector has its magnitude already. */
+void rope_shift_angles(const struct rope *r, int32_t distance, float *cos_out, float *sin_out);
+
 #endif

@@ -1,89 +1,79 @@
-/* Attention in blocks of 32 positions, K and V converted once for all query heads that share them, online
- * softmax between blocks (Milakov and Gimelshein, 2018; Dao et al., FlashAttention, 2022). The two inner
- * products come from the including file. */
+/* What the parts of attention for x86 share: the scratch of a tile of query rows (a head of a token each),
+ * and the two products, which every instruction set supplies.
+ *
+ * Attention goes block by block through the KV cache, with online softmax between blocks (Milakov and
+ * Gimelshein, 2018; Dao et al., FlashAttention, 2022). Each block is expanded to F32 once for all rows, keys
+ * transposed on the way: then both products, rows x columns x positions and rows x positions x columns, read
+ * vectors of the block and broadcast single values of the rows. Rows that see the same positions of a block
+ * are computed together, in groups as large as the registers allow.
+ *
+ * No sum depends on the group: a score adds its terms in the order of columns, an output in the order of
+ * positions, each in one chain; the softmax of a row has its own fixed order. What a row gets is therefore
+ * the same to the bit in every tile. Positions that a row does not see never enter its sums, not even
+ * multiplied by zero, since they may hold anything. */
 #ifndef KERN_ATTEND_AVX2_H
 #define KERN_ATTEND_AVX2_H
 
-#include <math.h>
-#include <string.h>
-
 #include "kern/isa.h"
-#include "kern/vec_avx2.h"
 
-#define ATTEND_BLOCK 32 /* K or V of head_dim 128 then fills half of a 32 KB first-level cache */
+/* An expanded block is stored in panels of this many positions (keys) or columns (values), two vectors of
+ * AVX2 or one of AVX-512: what the products read is then contiguous, whatever head_dim. */
+#define ATTEND_PANEL 16
 
-struct attend_scratch {
-    _Alignas(64) float rows[ATTEND_BLOCK * KERN_HEAD_DIM_MAX]; /* [ATTEND_BLOCK][head_dim], K and then V */
-    float weights[KERN_GROUP_MAX][ATTEND_BLOCK];               /* scores, then exp(score - max) */
-    float max[KERN_GROUP_MAX], sum[KERN_GROUP_MAX], shrink[KERN_GROUP_MAX];
+/* Wide heads are taken in slices of this many columns: a slice of a block is half of a 32 KB first-level
+ * cache, and all groups use it while it is there. */
+#define ATTEND_SLICE 128
+
+/* A group's rows are lanes of the softmax. */
+#define ATTEND_GROUP_MAX 8
+
+/* n_rows rows from `row` on that see positions from..to-1 of the block. */
+struct attend_group {
+    int32_t row, n_rows, from, to;
 };
 
-/* The products of q with ATTEND_BLOCK rows of k, which are head_dim apart. */
-typedef void attend_score_fn(const float *q, const float *k, int32_t head_dim, float *scores);
+/* A slice of a block: columns first..first+n-1 of the head. */
+struct attend_slice {
+    int32_t first, n;
+};
 
-/* out = shrink * out + weights . v for n_q heads and n positions. */
-typedef void attend_value_fn(const struct attend_scratch *s, int32_t n_q, int32_t n, int32_t head_dim,
-                             float *out);
+struct attend_scratch {
+    /* A slice's keys [KERN_KV_BLOCK / ATTEND_PANEL][n][ATTEND_PANEL], or its values
+     * [n / ATTEND_PANEL, rounded up][KERN_KV_BLOCK][ATTEND_PANEL] */
+    _Alignas(64) float block[KERN_KV_BLOCK * ATTEND_SLICE];
+    /* q . k, then 2^(score - max), zero where the row does not see */
+    float weights[KERN_ATTEND_ROWS][KERN_KV_BLOCK];
+    /* Of every row: the largest score and the sum of the weights so far, and what the values summed before
+     * this block must be multiplied by. Scores are in units of log 2. Vectors may reach past the last row. */
+    float max[KERN_ATTEND_ROWS + ATTEND_GROUP_MAX], sum[KERN_ATTEND_ROWS + ATTEND_GROUP_MAX];
+    float shrink[KERN_ATTEND_ROWS + ATTEND_GROUP_MAX];
+    const float *q[KERN_ATTEND_ROWS]; /* [head_dim] each */
+    float *acc[KERN_ATTEND_ROWS];     /* [head_dim] each */
+    struct attend_group groups[KERN_ATTEND_ROWS];
+    int32_t n_groups;
+};
+_Static_assert(sizeof(struct attend_scratch) <= KERN_SCRATCH_BYTES, "the scratch suffices");
 
-/* F16 rows `stride` apart to contiguous F32 rows; rows n..ATTEND_BLOCK-1 become zero. */
-static inline void attend_load(const uint16_t *src, size_t stride, int32_t n, int32_t head_dim, float *dst)
-{
-    for (int32_t p = 0; p < n; p++, src += stride, dst += head_dim) {
-        for (int32_t i = 0; i < head_dim; i += 8) {
-            _mm256_store_ps(dst + i, _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(src + i))));
-        }
-    }
-    memset(dst, 0, (size_t)(ATTEND_BLOCK - n) * (size_t)head_dim * sizeof *dst);
-}
+struct attend_products {
+    int32_t group_rows; /* rows that these take at once; at most ATTEND_GROUP_MAX */
+    /* Add the products of q and keys over a slice, for all positions, to s->weights; the slice that begins at
+     * column 0 sets them. */
+    void (*score)(struct attend_scratch *s, const struct attend_group *g, struct attend_slice slice);
+    /* acc = shrink * acc + weights . values, for the columns of a slice, over the positions that the group
+     * sees. */
+    void (*add_values)(const struct attend_scratch *s, const struct attend_group *g,
+                       struct attend_slice slice);
+};
 
-/* Turn the products of head h with n positions into weights (zero past n) and keep the running maximum, the
- * running sum, and the factor by which what was summed before must shrink. */
-static inline void attend_softmax(struct attend_scratch *s, int32_t h, int32_t n, float scale)
-{
-    float *weights = s->weights[h];
-    __m256 max8 = _mm256_set1_ps(s->max[h]), low = _mm256_set1_ps(-INFINITY), sum = _mm256_setzero_ps();
-    for (int32_t p = 0; p < ATTEND_BLOCK; p += 8) {
-        __m256 score = _mm256_mul_ps(_mm256_load_ps(weights + p), _mm256_set1_ps(scale));
-        score = _mm256_blendv_ps(low, score, _mm256_castsi256_ps(vec_mask(n - p)));
-        _mm256_store_ps(weights + p, score);
-        max8 = _mm256_max_ps(score, max8);
-    }
-    float max = vec_max(max8);
-    for (int32_t p = 0; p < ATTEND_BLOCK; p += 8) {
-        __m256 e = vec_exp(_mm256_sub_ps(_mm256_load_ps(weights + p), _mm256_set1_ps(max)));
-        e = _mm256_and_ps(e, _mm256_castsi256_ps(vec_mask(n - p)));
-        _mm256_store_ps(weights + p, e);
-        sum = _mm256_add_ps(sum, e);
-    }
-    s->shrink[h] = expf(s->max[h] - max);
-    s->max[h] = max;
-    s->sum[h] = s->sum[h] * s->shrink[h] + vec_sum(sum);
-}
+/* kern.attend with these products. */
+void kern_avx2_attend_with(const struct attend_products *products, const struct kern_attend *a, int32_t begin,
+                           int32_t end, const struct kern_attend_out *out, struct attend_scratch *s);
 
-ALWAYS_INLINE void attend_blocks(const float *q, const uint16_t *k, const uint16_t *v, size_t stride,
-                                 int32_t n_q, int32_t n_kv, int32_t head_dim, float scale, float *out,
-                                 struct attend_scratch *s, attend_score_fn *score,
-                                 attend_value_fn *add_values)
-{
-    _Static_assert(sizeof *s <= KERN_SCRATCH_BYTES, "the scratch suffices");
-    memset(out, 0, (size_t)n_q * (size_t)head_dim * sizeof *out);
-    for (int32_t h = 0; h < n_q; h++) s->max[h] = -INFINITY, s->sum[h] = 0;
-    for (int32_t p = 0; p < n_kv; p += ATTEND_BLOCK, k += ATTEND_BLOCK * stride, v += ATTEND_BLOCK * stride) {
-        int32_t n = n_kv - p < ATTEND_BLOCK ? n_kv - p : ATTEND_BLOCK;
-        attend_load(k, stride, n, head_dim, s->rows);
-        for (int32_t h = 0; h < n_q; h++) {
-            score(q + h * head_dim, s->rows, head_dim, s->weights[h]);
-            attend_softmax(s, h, n, scale);
-        }
-        attend_load(v, stride, n, head_dim, s->rows);
-        add_values(s, n_q, n, head_dim, out);
-    }
-    for (int32_t h = 0; h < n_q; h++, out += head_dim) {
-        __m256 inverse = _mm256_set1_ps(1 / s->sum[h]);
-        for (int32_t i = 0; i < head_dim; i += 8) {
-            _mm256_storeu_ps(out + i, _mm256_mul_ps(_mm256_loadu_ps(out + i), inverse));
-        }
-    }
-}
+/* A slice of a block of keys, or of values, to F32 in the layout of attend_scratch.block; dst: 64-byte
+ * aligned. */
+void kern_avx2_expand_keys(enum kern_kv_type type, int32_t head_dim, const void *block,
+                           struct attend_slice slice, float *dst);
+void kern_avx2_expand_values(enum kern_kv_type type, int32_t head_dim, const void *block,
+                             struct attend_slice slice, float *dst);
 
 #endif

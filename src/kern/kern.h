@@ -51,6 +51,8 @@ struct kern_mat {
     enum kern_type type;
     int32_t n_rows, n_cols;
     size_t row_bytes;
+    const void
+        *packed; /* the same weights in the layout of kern/pack.h; borrowed, 64-byte aligned; or null */
 };
 
 /* Activations of n_tokens tokens. f is always set; q, d, s only where a quantized matrix will be
@@ -63,8 +65,44 @@ struct kern_act {
     int32_t n_tokens, n_cols;
 };
 
+/* Formats of the KV cache. */
+enum kern_kv_type {
+    KERN_KV_F16, /* [KERN_KV_BLOCK][head_dim] */
+    KERN_KV_Q8_0 /* int8 [KERN_KV_BLOCK][head_dim], then F32 scales [KERN_KV_BLOCK][head_dim / 32];
+                  * head_dim is a multiple of 32 */
+};
+
+/* Keys, or values, of one head come in blocks of this many positions. */
+#define KERN_KV_BLOCK 32
+
+/* Bytes of a block, a multiple of 64 for every head_dim that is a multiple of 8. */
+size_t kern_kv_block_bytes(enum kern_kv_type type, int32_t head_dim);
+
+/* Query heads that share one K/V head, of consecutive tokens, and that head's cache. Token t stands at
+ * position pos + t and sees the positions up to its own, or only the last `window` of them. */
+struct kern_attend {
+    const float *q;            /* head h of token t at q + t * q_stride + h * head_dim */
+    size_t q_stride;           /* floats */
+    const char *const *pages;  /* of the cache: the block of positions 32 i .. 32 i + 31 is in pages[i], */
+    size_t k_offset, v_offset; /* at these bytes; 64-byte aligned */
+    enum kern_kv_type type;
+    int32_t n_tokens, n_heads; /* n_tokens * n_heads is at most KERN_ATTEND_ROWS */
+    int32_t head_dim;          /* a multiple of 8, at most KERN_HEAD_DIM_MAX */
+    int32_t pos, window;       /* window 0: no limit */
+    float scale;               /* of the products q . k */
+};
+
+/* What attend leaves: sums over the positions, weighted by exp(score - max), for the caller to add up
+ * (kern_attend_merge) and divide by sum. */
+struct kern_attend_out {
+    float *acc;        /* head h of token t at acc + t * acc_stride + h * head_dim */
+    size_t acc_stride; /* floats */
+    float *max, *sum;  /* [n_tokens][n_heads] */
+};
+
 struct kern {
-    const char *isa; /* "ref", "avx2", "avx512" */
+    const char *isa;   /* "ref", "avx2", "avx512", ... */
+    bool reads_packed; /* matmul uses w->packed; else it is ignored */
 
     /* Quantize n (multiple of 32) floats: q = round(x / d), d = max|x| / 127 per 32. */
     void (*quantize)(const float *x, int32_t n, int8_t *q, float *d, float *s);
@@ -74,16 +112,22 @@ struct kern {
 
     /* y[t][r] = sum over c of W[r][c] * x[t][c], for rows row0 <= r < row1 and all tokens; y has y_stride
      * floats between tokens. scratch: kern_scratch_bytes() bytes, 64-byte aligned, per thread.
-     * Relative error against F64: that of F32 sums (format and activation rounding aside). */
+     * Relative error against F64: that of F32 sums (format and activation rounding aside).
+     * With w->packed, row0 is a multiple of PACK_ROWS, and the result for a token does not depend on the
+     * other tokens of x. */
     void (*matmul)(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1, float *y,
                    size_t y_stride, void *scratch);
 
-    /* Attention of n_q query heads that share one K/V head, over cached positions 0..n_kv-1 (n_kv >= 1),
-     * with online softmax. q, out: [n_q][head_dim]; k, v: F16 [n_kv] rows of head_dim, `stride` values
-     * apart. head_dim is a multiple of 8, at most KERN_HEAD_DIM_MAX; n_q at most KERN_GROUP_MAX.
-     * scratch as for matmul. */
-    void (*attend)(const float *q, const uint16_t *k, const uint16_t *v, size_t stride, int32_t n_q,
-                   int32_t n_kv, int32_t head_dim, float scale, float *out, void *scratch);
+    /* Attention of a tile of tokens over positions begin..end-1 of one K/V head's cache, with online softmax.
+     * begin and end are multiples of KERN_KV_BLOCK, or end is past the last position; positions that a token
+     * does not see are left out. A token that sees none of them gets out 0, max -INFINITY, sum 0. What a
+     * token gets does not depend on the other tokens of the tile. scratch as for matmul. */
+    void (*attend)(const struct kern_attend *a, int32_t begin, int32_t end, const struct kern_attend_out *out,
+                   void *scratch);
+
+    /* One position of one head into, or out of, its place in a block of the KV cache. x: [head_dim]. */
+    void (*kv_store)(enum kern_kv_type type, int32_t head_dim, const float *x, void *block, int32_t index);
+    void (*kv_load)(enum kern_kv_type type, int32_t head_dim, const void *block, int32_t index, float *x);
 
     /* y = x / rms(x) * weight; y may be x. weight null: 1. */
     void (*rms_norm)(const float *x, const float *weight, int32_t n, float eps, float *y);
@@ -103,13 +147,18 @@ struct kern {
 };
 
 #define KERN_HEAD_DIM_MAX 512
-#define KERN_GROUP_MAX    64
+#define KERN_ATTEND_ROWS  64
 
 /* The table for this CPU: the widest variant that the CPU has and whose registers the system saves. isa
  * forces one of "ref", "avx2", "avx512", ... or is null for the best; "exact" is ref with activations that
  * are never rounded, for comparing numbers. Null if that variant is unknown or this CPU lacks it. The table
  * is const and lives for ever. */
 const struct kern *kern_select(const char *isa);
+
+/* acc (of the same kind as `from`, head_dim values) over more positions: both become relative to the larger
+ * max. Plain C: merging is a small part of attention. */
+void kern_attend_merge(float *acc, float *max, float *sum, const float *from, float from_max, float from_sum,
+                       int32_t head_dim);
 
 /* Names of the variants that kern_select would accept here, space-separated, narrowest first. */
 const char *kern_available(void);

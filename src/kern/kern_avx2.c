@@ -186,10 +186,13 @@ void kern_avx2_rope(float *head, const float *cos, const float *sin, int32_t n_r
 
 const struct kern kern_avx2 = {
     .isa = "avx2",
+    .reads_packed = true,
     .quantize = kern_avx2_quantize,
     .dequantize = kern_ref_dequantize,
     .matmul = kern_avx2_matmul,
     .attend = kern_avx2_attend,
+    .kv_store = kern_avx2_kv_store,
+    .kv_load = kern_avx2_kv_load,
     .rms_norm = kern_avx2_rms_norm,
     .layer_norm = kern_avx2_layer_norm,
     .silu_mul = kern_avx2_silu_mul,

@@ -364,7 +364,8 @@ void kern_avx2_matmul(const struct kern_mat *w, const struct kern_act *x, int32_
         [KERN_F16] = matmul_f16,
         [KERN_BF16] = matmul_bf16,
     };
-    instances[w->type](w, x, row0, row1, y, y_stride, scratch);
+    matmul_fn *matmul = w->packed ? kern_avx2_matmul_packed : instances[w->type];
+    matmul(w, x, row0, row1, y, y_stride, scratch);
 }
 
 #else

@@ -127,38 +127,6 @@ static void matmul_exact(const struct kern_mat *w, const struct kern_act *x, int
     multiply(w, x, row0, row1, kern_type_info(w->type)->is_quantized ? dot_exact : dot_plain, y, y_stride);
 }
 
-/* One head. Rescales what is summed so far whenever a larger score appears (Milakov and Gimelshein,
- * "Online normalizer calculation for softmax", 2018). */
-static void attend_head(const float *q, const uint16_t *k, const uint16_t *v, size_t stride, int32_t n_kv,
-                        int32_t head_dim, float scale, float *out)
-{
-    double max = -INFINITY, sum = 0, acc[KERN_HEAD_DIM_MAX] = {0};
-    for (int32_t p = 0; p < n_kv; p++, k += stride, v += stride) {
-        double score = 0;
-        for (int32_t i = 0; i < head_dim; i++) score += (double)q[i] * (double)kern_f16_to_f32(k[i]);
-        score *= (double)scale;
-        if (score > max) {
-            double shrink = exp(max - score);
-            for (int32_t i = 0; i < head_dim; i++) acc[i] *= shrink;
-            sum *= shrink;
-            max = score;
-        }
-        double weight = exp(score - max);
-        for (int32_t i = 0; i < head_dim; i++) acc[i] += weight * (double)kern_f16_to_f32(v[i]);
-        sum += weight;
-    }
-    for (int32_t i = 0; i < head_dim; i++) out[i] = (float)(acc[i] / sum);
-}
-
-static void attend(const float *q, const uint16_t *k, const uint16_t *v, size_t stride, int32_t n_q,
-                   int32_t n_kv, int32_t head_dim, float scale, float *out, void *scratch)
-{
-    (void)scratch;
-    for (int32_t h = 0; h < n_q; h++) {
-        attend_head(q + h * head_dim, k, v, stride, n_kv, head_dim, scale, out + h * head_dim);
-    }
-}
-
 static void rms_norm(const float *x, const float *weight, int32_t n, float eps, float *y)
 {
     double squares = 0;
@@ -231,7 +199,7 @@ static void rope(float *head, const float *cos, const float *sin, int32_t n_rot,
 #define TABLE(name, product)                                                                                 \
     {                                                                                                        \
         .isa = name, .quantize = quantize, .dequantize = kern_ref_dequantize, .matmul = product,             \
-        .attend = attend, .rms_norm = rms_norm, .layer_norm = layer_norm, .silu_mul = silu_mul,              \
+        .attend = kern_ref_attend, .kv_store = kern_ref_kv_store, .kv_load = kern_ref_kv_load, .rms_norm = rms_norm, .layer_norm = layer_norm, .silu_mul = silu_mul,              \
         .gelu_mul = gelu_mul, .gelu = gelu, .add = add, .mul_add = mul_add, .f32_to_f16 = f32_to_f16,        \
         .rope = rope,                                                                                        \
     }

@@ -150,7 +150,7 @@ static void read_attention(struct reader *r, const struct arch *a, struct arch_p
     double scale = read_float(r, "attention.scale", 0);
     if (r->err) return;
     p->attention_scale = (float)(scale > 0 ? scale : 1 / sqrt((double)p->head_dim));
-    if (p->n_heads % p->n_kv_heads || p->n_heads / p->n_kv_heads > KERN_GROUP_MAX)
+    if (p->n_heads % p->n_kv_heads || p->n_heads / p->n_kv_heads > KERN_ATTEND_ROWS)
         r->err = err_set(r->msg, ERR_UNSUPPORTED, "%d query heads cannot share %d key/value heads",
                          p->n_heads, p->n_kv_heads);
     else if (p->head_dim % 8)

@@ -68,6 +68,17 @@ int32_t cpu_count(void)
     return n > 1 ? n : 1;
 }
 
+void cpu_pin_to_last(void)
+{
+    cpu_set_t set;
+    if (sched_getaffinity(0, sizeof set, &set) != 0) return;
+    int last = CPU_SETSIZE - 1;
+    while (last > 0 && !CPU_ISSET(last, &set)) last--;
+    CPU_ZERO(&set);
+    CPU_SET(last, &set);
+    (void)sched_setaffinity(0, sizeof set, &set); /* 0: the calling thread */
+}
+
 #else
 
 int32_t cpu_count(void)
@@ -75,6 +86,8 @@ int32_t cpu_count(void)
     long n = sysconf(_SC_NPROCESSORS_ONLN);
     return n > 1 ? (int32_t)n : 1;
 }
+
+void cpu_pin_to_last(void) {}
 
 #endif
 

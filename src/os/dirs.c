@@ -1,6 +1,7 @@
 /* Where things live on disk (XDG base directory specification). */
 #include "os/dirs.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -87,4 +88,17 @@ enum err dirs_make(const char *path, struct errmsg *msg)
     }
     mem_free(prefix);
     return err;
+}
+
+enum err dirs_list(const char *path, void (*fn)(void *ctx, const char *name), void *ctx, struct errmsg *msg)
+{
+    DIR *dir = opendir(path);
+    if (!dir && (errno == ENOENT || errno == ENOTDIR))
+        return err_set(msg, ERR_NOT_FOUND, "%s: no such directory; check the path", path);
+    if (!dir) return err_set(msg, ERR_IO, "%s: cannot read directory: %s", path, strerror(errno));
+    for (struct dirent *e; (e = readdir(dir));) {
+        if (strcmp(e->d_name, ".") != 0 && strcmp(e->d_name, "..") != 0) fn(ctx, e->d_name);
+    }
+    closedir(dir);
+    return OK;
 }

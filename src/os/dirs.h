@@ -17,4 +17,9 @@ char *dirs_path(enum dir_kind kind, const char *name);
 /* Create path and its missing parents, mode 0700. */
 MUST_CHECK enum err dirs_make(const char *path, struct errmsg *msg);
 
+/* Call fn with the name of each entry but "." and "..", in no particular order; fn may remove entries.
+ * ERR_NOT_FOUND, ERR_IO. */
+MUST_CHECK enum err dirs_list(const char *path, void (*fn)(void *ctx, const char *name), void *ctx,
+                              struct errmsg *msg);
+
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -104,18 +105,38 @@ static void sync_parent(const char *path)
     mem_free(dir);
 }
 
-enum err file_write(const char *path, const void *bytes, size_t len, struct errmsg *msg)
+static enum err write_failed(const char *path, int failure, struct errmsg *msg)
+{
+    if (failure == ENOENT)
+        return err_set(msg, ERR_NOT_FOUND, "%s: its directory does not exist; create it", path);
+    bool is_full = failure == ENOSPC || failure == EDQUOT || failure == EFBIG;
+    return err_set(msg, is_full ? ERR_LIMIT : ERR_IO, "%s: cannot write: %s", path, strerror(failure));
+}
+
+/* Write the parts to fd with the mode that path has; on failure errno tells why. */
+static bool write_parts(int fd, const char *path, const struct file_part *parts, size_t n_parts,
+                        bool is_durable)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && fchmod(fd, st.st_mode & 0777) != 0) return false;
+    for (size_t i = 0; i < n_parts; i++) {
+        if (!write_all(fd, parts[i].bytes, parts[i].len)) return false;
+    }
+    return !is_durable || fsync(fd) == 0;
+}
+
+static enum err replace(const char *path, const struct file_part *parts, size_t n_parts, bool is_durable,
+                        struct errmsg *msg)
 {
     static const char suffix[] = ".XXXXXX"; /* as mkostemp wants it */
+    _Static_assert(sizeof suffix == 1 + FILE_TEMP_LEN + 1, "what the header promises");
     size_t temp_size = strlen(path) + sizeof suffix;
     char *temp = mem_new(temp_size);
     snprintf(temp, temp_size, "%s%s", path, suffix);
 
-    struct stat st;
     int fd = mkostemp(temp, O_CLOEXEC);
     bool is_created = fd >= 0;
-    bool is_written = is_created && (stat(path, &st) != 0 || fchmod(fd, st.st_mode & 0777) == 0) &&
-                      write_all(fd, bytes, len) && fsync(fd) == 0;
+    bool is_written = is_created && write_parts(fd, path, parts, n_parts, is_durable);
     int failure = errno;
     /* close can report a write error too (NFS). */
     if (is_created && close(fd) != 0 && is_written) {
@@ -126,13 +147,21 @@ enum err file_write(const char *path, const void *bytes, size_t len, struct errm
         failure = errno;
         is_written = false;
     }
-    if (is_written) sync_parent(path);
+    if (is_written && is_durable) sync_parent(path);
     if (is_created && !is_written) unlink(temp);
     mem_free(temp);
-    if (is_written) return OK;
-    if (failure == ENOENT)
-        return err_set(msg, ERR_NOT_FOUND, "%s: its directory does not exist; create it", path);
-    return err_set(msg, ERR_IO, "%s: cannot write: %s", path, strerror(failure));
+    return is_written ? OK : write_failed(path, failure, msg);
+}
+
+enum err file_write(const char *path, const void *bytes, size_t len, struct errmsg *msg)
+{
+    struct file_part all = {.bytes = bytes, .len = len};
+    return replace(path, &all, 1, true, msg);
+}
+
+enum err file_write_parts(const char *path, const struct file_part *parts, size_t n_parts, struct errmsg *msg)
+{
+    return replace(path, parts, n_parts, false, msg);
 }
 
 enum err file_rename(const char *from, const char *to, struct errmsg *msg)
@@ -152,6 +181,21 @@ int64_t file_size(const char *path)
     struct stat st;
     if (stat(path, &st) != 0 || !S_ISREG(st.st_mode)) return -1;
     return st.st_size;
+}
+
+int64_t file_time_ns(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) != 0) return -1;
+    return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+}
+
+void file_touch(const char *path)
+{
+    /* The time that the system would set itself is only as fine as its timer tick. */
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    utimensat(AT_FDCWD, path, (struct timespec[]){now, now}, 0);
 }
 
 int64_t file_free_space(const char *path)

@@ -15,8 +15,20 @@ MUST_CHECK enum err file_read(const char *path, struct buf *out, struct errmsg *
  * the system describes itself. Returns the length; 0 with an empty string if path cannot be read. */
 size_t file_read_head(const char *path, char *out, size_t size);
 
-/* Replace path by bytes: written beside it, synced, renamed. */
+/* Replace path by bytes: written beside it, synced, renamed. ERR_NOT_FOUND: no such directory; ERR_LIMIT: no
+ * space, or a larger file than this user may write; ERR_IO. */
 MUST_CHECK enum err file_write(const char *path, const void *bytes, size_t len, struct errmsg *msg);
+
+/* The same from several parts, but not synced: cheap, for caches. After a crash of the machine path may hold
+ * anything, so readers must verify what they read. Until then they see the old bytes or the new ones. What is
+ * written beside path until it is complete is named path + "." + FILE_TEMP_LEN characters. */
+struct file_part {
+    const void *bytes;
+    size_t len;
+};
+#define FILE_TEMP_LEN 6
+MUST_CHECK enum err file_write_parts(const char *path, const struct file_part *parts, size_t n_parts,
+                                     struct errmsg *msg);
 
 /* Give the complete file `from` the name `to` (same file system), replacing what is there; both the bytes
  * and the name are on disk before it returns. */
@@ -24,6 +36,10 @@ MUST_CHECK enum err file_rename(const char *from, const char *to, struct errmsg 
 
 /* Size in bytes, or -1 if path is not a regular file. */
 int64_t file_size(const char *path);
+
+/* When path was last written or touched, in nanoseconds since 1970; -1 if there is no such file. */
+int64_t file_time_ns(const char *path);
+void file_touch(const char *path); /* sets that time to now; failures do not matter */
 
 /* Bytes that an unprivileged user can still write where path lies (its directory must exist); -1 unknown. */
 int64_t file_free_space(const char *path);

@@ -14,9 +14,15 @@ struct map {
 /* ERR_NOT_FOUND, ERR_IO (with errno's text), ERR_FORMAT if path is not a regular file. The map stays
  * valid when the file is unlinked; reading pages past a truncation raises SIGBUS. */
 MUST_CHECK enum err map_open(const char *path, struct map *out, struct errmsg *msg);
+/* The same of an open file; path is for messages. The descriptor may be closed while the map lives. */
+MUST_CHECK enum err map_open_fd(int fd, const char *path, struct map *out, struct errmsg *msg);
 void map_close(struct map *m); /* tolerates a zeroed map */
 
 /* Ask the system to read [offset, offset + len) ahead, in the background. */
 void map_will_need(const struct map *m, size_t offset, size_t len);
+
+/* Give back the memory of the whole pages in [offset, offset + len). They may be used again at any time and
+ * then come from the page cache or the disk. */
+void map_drop(const struct map *m, size_t offset, size_t len);
 
 #endif

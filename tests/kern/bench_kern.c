@@ -1,5 +1,6 @@
-/* Timings of the matrix products: GB/s of weights read and 1e9 multiply-adds per second, one thread. Time is
- * the thread's own processor time, so that other programs on the machine disturb little. */
+/* Timings of the matrix products and of attention: GB/s of weights (keys and values) read and 1e9
+ * multiply-adds per second, one thread. Time is the thread's own processor time, so that other programs on
+ * the machine disturb little. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,30 +80,74 @@ static void bench_shape(const struct kern *k, enum kern_type type, struct shape 
     data_free_activations(&x);
 }
 
-static void bench_attend(const struct kern *k, int32_t n_q, int32_t n_kv, int32_t head_dim, void *scratch)
+/* n_tokens at depth `pos`, in tiles as large as the kernel takes, over n_caches caches in turn: with many the
+ * keys and values come from memory, as when decoding, where all weights are read between two visits. */
+static void bench_attend(const struct kern *k, enum kern_kv_type type, int32_t n_heads, int32_t head_dim,
+                         int32_t n_tokens, int32_t pos, int32_t n_caches, void *scratch)
 {
-    size_t n = (size_t)n_kv * (size_t)head_dim;
-    struct region q = region_new((size_t)(n_q * head_dim) * 4),
-                  out = region_new((size_t)(n_q * head_dim) * 4);
-    struct region keys = region_new(n * 2), values = region_new(n * 2);
-    for (size_t i = 0; i < n; i++)
-        ((uint16_t *)keys.data)[i] = ((uint16_t *)values.data)[i] = (uint16_t)(i % 0x3c00);
-    double seconds[REPEATS];
-    for (int32_t repeat = 0; repeat < REPEATS; repeat++) {
-        double start = now();
-        for (int32_t i = 0; i < 20; i++) {
-            k->attend(q.data, keys.data, values.data, (size_t)head_dim, n_q, n_kv, head_dim, 0.1f, out.data,
-                      scratch);
-        }
-        seconds[repeat] = (now() - start) / 20;
+    size_t block = kern_kv_block_bytes(type, head_dim), row = (size_t)n_heads * (size_t)head_dim;
+    int32_t n_pages = (pos + n_tokens + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+    int32_t tile = KERN_ATTEND_ROWS / n_heads, n_loops = 1 + (int32_t)(2e7 / ((double)row * n_tokens * pos));
+    size_t n_blocks = (size_t)n_caches * (size_t)n_pages;
+    struct region q = region_new((size_t)n_tokens * row * sizeof(float)),
+                  cache = region_new(n_blocks * 2 * block);
+    struct region acc = region_new((size_t)n_tokens * row * sizeof(float));
+    const char **pages = malloc(n_blocks * sizeof *pages);
+    float values[KERN_HEAD_DIM_MAX], state[2][KERN_ATTEND_ROWS];
+    for (size_t i = 0; i < (size_t)n_tokens * row; i++) ((float *)q.data)[i] = random_float(-1, 1);
+    for (int32_t i = 0; i < head_dim; i++) values[i] = random_float(-1, 1);
+    for (size_t i = 0; i < n_blocks; i++) {
+        char *page = (char *)cache.data + i * 2 * block;
+        pages[i] = page;
+        for (int32_t p = 0; p < 2 * KERN_KV_BLOCK; p++)
+            kern_select("ref")->kv_store(type, head_dim, values, page + p / KERN_KV_BLOCK * block,
+                                         p % KERN_KV_BLOCK);
     }
-    double time = median(seconds);
-    printf("%-7s attend %2d heads x %3d, %4d positions %8.1f us %8.1f GMAC/s\n", k->isa, n_q, head_dim, n_kv,
-           time * 1e6, 2.0 * n_q * (double)n / time * 1e-9);
+    double seconds[REPEATS];
+    for (int32_t repeat = 0, at = 0; repeat < REPEATS; repeat++) {
+        double start = now();
+        for (int32_t i = 0; i < n_loops; i++, at = (at + 1) % n_caches) {
+            for (int32_t t = 0; t < n_tokens; t += tile) {
+                struct kern_attend a = {(float *)q.data + (size_t)t * row,
+                                        row,
+                                        pages + at * n_pages,
+                                        0,
+                                        block,
+                                        type,
+                                        n_tokens - t < tile ? n_tokens - t : tile,
+                                        n_heads,
+                                        head_dim,
+                                        pos + t,
+                                        0,
+                                        0.1f};
+                struct kern_attend_out out = {(float *)acc.data + (size_t)t * row, row, state[0], state[1]};
+                k->attend(&a, 0, pos + n_tokens, &out, scratch);
+            }
+        }
+        seconds[repeat] = (now() - start) / n_loops;
+    }
+    double time = median(seconds), macs = 2.0 * (double)row * n_tokens * (pos + (n_tokens + 1) / 2.0);
+    printf("%-7s attend %s %2d heads x %3d %4d tokens at %5d%s %9.1f us %8.2f GB/s %8.1f GMAC/s\n", k->isa,
+           type == KERN_KV_F16 ? "F16 " : "Q8_0", n_heads, head_dim, n_tokens, pos,
+           n_caches > 1 ? " cold" : "     ", time * 1e6, (double)n_pages * 2 * (double)block / time * 1e-9,
+           macs / time * 1e-9);
     region_free(&q);
-    region_free(&out);
-    region_free(&keys);
-    region_free(&values);
+    region_free(&acc);
+    region_free(&cache);
+    free(pages);
+}
+
+static void bench_attention(const struct kern *k, void *scratch)
+{
+    for (enum kern_kv_type type = KERN_KV_F16; type <= KERN_KV_Q8_0; type++) {
+        bench_attend(k, type, 7, 64, 1, 1000, 1, scratch);
+        bench_attend(k, type, 1, 64, 1, 1000, 1, scratch);
+        bench_attend(k, type, 4, 256, 1, 1000, 1, scratch);
+        bench_attend(k, type, 7, 64, 1, 2048, 48, scratch); /* all layers and heads of a 0.5B model */
+        bench_attend(k, type, 7, 64, 1, 8192, 12, scratch);
+        bench_attend(k, type, 7, 64, 16, 1024, 1, scratch);
+        bench_attend(k, type, 7, 64, 128, 1024, 1, scratch);
+    }
 }
 
 int bench_run(const struct kern *const *variants, int32_t n_variants, const char *only)
@@ -116,9 +161,7 @@ int bench_run(const struct kern *const *variants, int32_t n_variants, const char
     for (int32_t v = 0; v < n_variants; v++) {
         const struct kern *k = variants[v];
         if (!kern_select(k->isa) || k == kern_select("ref")) continue; /* emulated, or not meant to be fast */
-        bench_attend(k, 7, 1000, 64, scratch);
-        bench_attend(k, 1, 1000, 64, scratch);
-        bench_attend(k, 4, 1000, 256, scratch);
+        if (!only || strcmp(only, "attend") == 0) bench_attention(k, scratch);
         for (int32_t i = 0; i < data_n_types; i++) {
             if (only && strcmp(only, kern_type_info(data_types[i])->name) != 0) continue;
             for (int32_t s = 0; s < 4; s++) {

@@ -104,7 +104,7 @@ struct kern_mat data_matrix(enum kern_type type, int32_t n_rows, int32_t n_cols,
     size_t row_bytes = (size_t)(n_cols / info->block_len) * (size_t)info->block_bytes;
     *memory = region_new(row_bytes * (size_t)n_rows);
     data_fill_blocks(type, memory->data, (size_t)n_rows * (size_t)n_cols);
-    return (struct kern_mat){memory->data, type, n_rows, n_cols, row_bytes};
+    return (struct kern_mat){memory->data, type, n_rows, n_cols, row_bytes, NULL};
 }
 
 struct activations data_activations(const struct kern *k, int32_t n_tokens, int32_t n_cols)

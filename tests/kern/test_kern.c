@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "kern_data.h"
+#include "variants.h"
 
 /* Bound of a product's error relative to the sum of the magnitudes of its terms: F32 sums of up to a few
  * thousand terms, of which vectors add eight or more chains. */
@@ -18,25 +19,9 @@
 #define FUNCTION_TOLERANCE 2e-6
 #define MARK               12345.0f /* what outputs hold where nothing may be written */
 
-#ifdef TEST_AVX512_EMULATED
-extern const struct kern kern_avx512_emulated; /* kern_avx512.c, compiled with SIMDe */
-#endif
-
-static const struct kern *variants[8];
+static const struct kern *variants[VARIANTS_MAX];
 static int32_t n_variants;
 static void *scratch; /* 64-byte aligned */
-
-static void find_variants(void)
-{
-    static const char *const names[] = {"ref", "avx2", "avx512", "neon"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        const struct kern *k = kern_select(names[i]);
-        if (k) variants[n_variants++] = k;
-    }
-#ifdef TEST_AVX512_EMULATED
-    variants[n_variants++] = &kern_avx512_emulated;
-#endif
-}
 
 static void assert_close(const char *what, const struct kern *k, double got, double want, double bound)
 {
@@ -351,68 +336,6 @@ static void test_matmul_extremes(void **state)
     }
 }
 
-static void attend_f64(const float *q, const uint16_t *k, const uint16_t *v, int32_t stride, int32_t n_kv,
-                       int32_t head_dim, float scale, double *out)
-{
-    double *score = malloc((size_t)n_kv * sizeof *score), max = -INFINITY, sum = 0;
-    for (int32_t p = 0; p < n_kv; p++) {
-        score[p] = 0;
-        for (int32_t i = 0; i < head_dim; i++)
-            score[p] += (double)q[i] * (double)kern_f16_to_f32(k[p * stride + i]);
-        score[p] *= (double)scale;
-        max = fmax(max, score[p]);
-    }
-    for (int32_t p = 0; p < n_kv; p++) sum += exp(score[p] - max);
-    for (int32_t i = 0; i < head_dim; i++) {
-        out[i] = 0;
-        for (int32_t p = 0; p < n_kv; p++) {
-            out[i] += exp(score[p] - max) / sum * (double)kern_f16_to_f32(v[p * stride + i]);
-        }
-    }
-    free(score);
-}
-
-static void check_attend(const struct kern *kern, int32_t n_q, int32_t n_kv, int32_t head_dim, float spread)
-{
-    int32_t stride = head_dim + 16;
-    size_t cache_len = (size_t)(n_kv - 1) * (size_t)stride + (size_t)head_dim, n = (size_t)(n_q * head_dim);
-    struct region q_in = region_new(n * sizeof(float)), out_mem = region_new(n * sizeof(float));
-    struct region k_in = region_new(cache_len * 2), v_in = region_new(cache_len * 2);
-    float *q = q_in.data, *out = out_mem.data;
-    uint16_t *k = k_in.data, *v = v_in.data;
-    for (size_t i = 0; i < n; i++) q[i] = random_float(-spread, spread);
-    for (size_t i = 0; i < cache_len; i++) k[i] = kern_f32_to_f16(random_float(-1, 1));
-    for (size_t i = 0; i < cache_len; i++) v[i] = kern_f32_to_f16(random_float(-1, 1));
-    float scale = 1 / sqrtf((float)head_dim);
-    kern->attend(q, k, v, (size_t)stride, n_q, n_kv, head_dim, scale, out, scratch);
-    for (int32_t h = 0; h < n_q; h++) {
-        double want[KERN_HEAD_DIM_MAX];
-        attend_f64(q + h * head_dim, k, v, stride, n_kv, head_dim, scale, want);
-        /* Scores reach `spread` times a few; their F32 error multiplies the weights' error. */
-        double bound = 2e-6 * (1 + (double)spread);
-        for (int32_t i = 0; i < head_dim; i++) {
-            assert_close("attend", kern, (double)out[h * head_dim + i], want[i], bound);
-        }
-    }
-    region_free(&q_in);
-    region_free(&k_in);
-    region_free(&v_in);
-    region_free(&out_mem);
-}
-
-static void test_attend(void **state)
-{
-    (void)state;
-    static const int32_t heads[] = {1, 3, 7, 64}, dims[] = {8, 40, 64, 256, 512},
-                         positions[] = {1, 2, 31, 32, 33, 150};
-    for (int32_t v = 0; v < n_variants; v++) {
-        for (int32_t i = 0; i < 4 * 5 * 6; i++) {
-            check_attend(variants[v], heads[i % 4], positions[i / 20], dims[i / 4 % 5],
-                         i % 3 == 0 ? 60.0f : 2.0f);
-        }
-    }
-}
-
 static float *fill(float *x, int32_t n, float limit)
 {
     for (int32_t i = 0; i < n; i++) x[i] = random_float(-limit, limit);
@@ -554,7 +477,7 @@ static void test_rope(void **state)
 
 int main(int argc, char **argv)
 {
-    find_variants();
+    n_variants = variants_find(variants);
     if (argc > 1 && strcmp(argv[1], "--bench") == 0)
         return bench_run(variants, n_variants, argc > 2 ? argv[2] : NULL);
     size_t scratch_bytes = kern_scratch_bytes();
@@ -565,7 +488,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_f16),         cmocka_unit_test(test_f32_to_f16),
         cmocka_unit_test(test_quantize),    cmocka_unit_test(test_dequantize_fixture),
         cmocka_unit_test(test_matmul),      cmocka_unit_test(test_matmul_extremes),
-        cmocka_unit_test(test_attend),      cmocka_unit_test(test_norms),
+        cmocka_unit_test(test_norms),
         cmocka_unit_test(test_activations), cmocka_unit_test(test_add),
         cmocka_unit_test(test_rope),        cmocka_unit_test(test_exact),
     };

@@ -182,10 +182,11 @@ static void sync_in_pieces(struct engine_seq *seq, const struct expected *x, int
 {
     int32_t n = 0;
     while (n < x->n_prompt) {
-        int32_t n_before = n, n_reused = -1;
+        struct engine_reuse reuse;
+        int32_t n_before = n;
         n = n + piece < x->n_prompt ? n + piece : x->n_prompt;
-        assert_int_equal(engine_seq_sync(seq, x->prompt, n, NULL, &n_reused), OK);
-        assert_int_equal(n_reused, n_before);
+        assert_int_equal(engine_seq_sync(seq, x->prompt, n, NULL, &reuse), OK);
+        assert_int_equal(reuse.n_reused, n_before);
         assert_int_equal(engine_seq_len(seq), n);
     }
 }
@@ -208,9 +209,9 @@ static void check_case(struct subject *s, struct engine *engine, const struct ex
         assert_int_equal(engine_seq_append(seq, token, NULL), OK);
     }
 
-    int32_t n_reused = 0;
-    assert_int_equal(engine_seq_sync(seq, x->prompt, x->n_prompt, NULL, &n_reused), OK);
-    assert_true(n_reused >= x->n_prompt - 1);
+    struct engine_reuse reuse;
+    assert_int_equal(engine_seq_sync(seq, x->prompt, x->n_prompt, NULL, &reuse), OK);
+    assert_true(reuse.n_reused >= x->n_prompt - 1);
     check_logits(s, x, engine_seq_logits(seq), "after going back to the prompt");
     engine_seq_close(&seq);
 }

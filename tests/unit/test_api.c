@@ -55,6 +55,7 @@ static void test_open_errors(void **state)
     expect_not_opened(MODEL, (struct inline_options){.isa = "sse9"}, "sse9");
     expect_not_opened(MODEL, (struct inline_options){.n_threads = -1}, "n_threads");
     expect_not_opened(MODEL, (struct inline_options){.n_ctx = -1}, "n_ctx");
+    expect_not_opened(MODEL, (struct inline_options){.pack = INLINE_PACK_OFF + 1}, "pack");
     inline_close(NULL);
 }
 

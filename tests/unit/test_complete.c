@@ -99,7 +99,7 @@ static void test_prompt_and_reuse(void **state)
     assert_true(first.len > 0);
     /* The same request again: the same text, from a prompt that is known. */
     result = run(b, &r, &second);
-    assert_true(result.engine.n_reused >= prompt.n - 1);
+    assert_true(result.engine.reuse.n_reused >= prompt.n - 1);
     assert_string_equal(buf_str(&first), buf_str(&second));
     token_list_clear(&prompt);
     buf_clear(&first);

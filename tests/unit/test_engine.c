@@ -67,26 +67,27 @@ static void test_common_prefix_is_reused(void **state)
 {
     (void)state;
     struct engine_seq *s = open_seq();
-    int32_t n_reused = -1, other[N];
-    assert_int_equal(engine_seq_sync(s, prompt, 25, NULL, &n_reused), OK);
-    assert_int_equal(n_reused, 0);
-    assert_int_equal(engine_seq_sync(s, prompt, N, NULL, &n_reused), OK);
-    assert_int_equal(n_reused, 25);
+    struct engine_reuse reuse;
+    int32_t other[N];
+    assert_int_equal(engine_seq_sync(s, prompt, 25, NULL, &reuse), OK);
+    assert_int_equal(reuse.n_reused, 0);
+    assert_int_equal(engine_seq_sync(s, prompt, N, NULL, &reuse), OK);
+    assert_int_equal(reuse.n_reused, 25);
     assert_expected_logits(s);
 
     memcpy(other, prompt, sizeof other);
     other[30] = (other[30] + 1) % 250;
-    assert_int_equal(engine_seq_sync(s, other, N, NULL, &n_reused), OK);
-    assert_int_equal(n_reused, 30);
-    assert_int_equal(engine_seq_sync(s, prompt, N, NULL, &n_reused), OK);
-    assert_int_equal(n_reused, 30);
+    assert_int_equal(engine_seq_sync(s, other, N, NULL, &reuse), OK);
+    assert_int_equal(reuse.n_reused, 30);
+    assert_int_equal(engine_seq_sync(s, prompt, N, NULL, &reuse), OK);
+    assert_int_equal(reuse.n_reused, 30);
     assert_expected_logits(s);
 
-    assert_int_equal(engine_seq_sync(s, prompt, N, NULL, &n_reused), OK);
-    assert_int_equal(n_reused, N); /* logits are still there */
+    assert_int_equal(engine_seq_sync(s, prompt, N, NULL, &reuse), OK);
+    assert_int_equal(reuse.n_reused, N); /* logits are still there */
     assert_expected_logits(s);
-    assert_int_equal(engine_seq_sync(s, prompt, 20, NULL, &n_reused), OK);
-    assert_int_equal(n_reused, 19); /* KV is there, logits are not */
+    assert_int_equal(engine_seq_sync(s, prompt, 20, NULL, &reuse), OK);
+    assert_int_equal(reuse.n_reused, 19); /* KV is there, logits are not */
     assert_int_equal(engine_seq_len(s), 20);
     engine_seq_close(&s);
 }
@@ -162,8 +163,14 @@ static struct engine_result generate(struct engine_seq *s, int32_t n_prompt, int
 {
     struct engine_result r;
     struct errmsg msg = {0};
-    struct sampler_params greedy = SAMPLER_GREEDY;
-    enum err e = engine_generate(s, prompt, n_prompt, &greedy, max_tokens, c->cancel, count, c, &r, &msg);
+    struct engine_request request = {.prompt = prompt,
+                                     .n_prompt = n_prompt,
+                                     .sampling = SAMPLER_GREEDY,
+                                     .max_tokens = max_tokens,
+                                     .cancel = c->cancel,
+                                     .on_token = count,
+                                     .ctx = c};
+    enum err e = engine_generate(s, &request, &r, &msg);
     if (e) fail_msg("%s", msg.text);
     return r;
 }
@@ -183,7 +190,7 @@ static void test_how_generation_stops(void **state)
     assert_int_equal(r.stop, ENGINE_STOP_CALLER);
     assert_int_equal(r.n_generated, 3);
     assert_int_equal(r.n_prompt, 20);
-    assert_int_equal(r.n_reused, 19);
+    assert_int_equal(r.reuse.n_reused, 19);
     r = generate(s, 20, 8, &cancelled);
     assert_int_equal(r.stop, ENGINE_STOP_CANCEL);
     assert_int_equal(r.n_generated, 3);

@@ -1,12 +1,15 @@
 /* Files, maps and directories on disk. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 #include <dirent.h>
 
@@ -116,6 +119,60 @@ static void test_write_failures(void **state)
     assert_int_equal(file_write(in_dir(f, "dir"), "a", 1, &msg), ERR_IO);
     assert_non_null(strstr(msg.text, "/dir: cannot write"));
     assert_int_equal(count_entries(f->dir), 1);
+}
+
+static void test_write_parts(void **state)
+{
+    struct fixture *f = *state;
+    struct buf got;
+    struct errmsg msg;
+    const struct file_part parts[] = {{"one, ", 5}, {"", 0}, {"two", 3}};
+    buf_init(&got, 100);
+    assert_int_equal(file_write_parts(in_dir(f, "data"), parts, 3, NULL), OK);
+    assert_int_equal(file_read(in_dir(f, "data"), &got, NULL), OK);
+    assert_string_equal(buf_str(&got), "one, two");
+    assert_int_equal(file_write_parts(in_dir(f, "data"), parts, 1, NULL), OK);
+    assert_int_equal(file_size(in_dir(f, "data")), 5);
+    assert_int_equal(file_write_parts(in_dir(f, "gone/data"), parts, 3, &msg), ERR_NOT_FOUND);
+    assert_int_equal(count_entries(f->dir), 1);
+    buf_clear(&got);
+}
+
+/* A disk that takes no more, as far as this process is concerned: what was there stays. */
+static void test_write_to_full_disk(void **state)
+{
+    struct fixture *f = *state;
+    struct rlimit before;
+    struct errmsg msg;
+    assert_int_equal(file_write(in_dir(f, "data"), "old", 3, NULL), OK);
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &before);
+    setrlimit(RLIMIT_FSIZE, &(struct rlimit){.rlim_cur = 4, .rlim_max = before.rlim_max});
+    enum err err = file_write(in_dir(f, "data"), "longer than that", 16, &msg);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_int_equal(err, ERR_LIMIT);
+    assert_int_equal(file_size(in_dir(f, "data")), 3);
+    assert_int_equal(count_entries(f->dir), 1);
+}
+
+/* Touching moves a file's time to now, and never twice to the same. */
+static void test_times(void **state)
+{
+    struct fixture *f = *state;
+    char *path = in_dir(f, "data");
+    assert_int_equal(file_time_ns(path), -1);
+    file_touch(path);
+    assert_int_equal(file_time_ns(path), -1);
+    assert_int_equal(file_write(path, "a", 1, NULL), OK);
+    int64_t before = file_time_ns(path);
+    for (int i = 0; i < 5; i++) {
+        usleep(100); /* less than a timer tick */
+        file_touch(path);
+        assert_true(file_time_ns(path) > before || i == 0);
+        before = file_time_ns(path);
+    }
+    int64_t now = (int64_t)time(NULL) * 1000000000;
+    assert_true(before > now - 10000000000 && before < now + 10000000000);
 }
 
 static void test_read_failures(void **state)
@@ -262,6 +319,30 @@ static void test_dirs_make(void **state)
     rmdir(deep);
 }
 
+static void note_name(void *ctx, const char *name)
+{
+    buf_printf(ctx, "[%s]", name);
+}
+
+static void test_dirs_list(void **state)
+{
+    struct fixture *f = *state;
+    struct errmsg msg;
+    struct buf names;
+    buf_init(&names, 100);
+    assert_int_equal(dirs_list(f->dir, note_name, &names, NULL), OK);
+    assert_int_equal(names.len, 0);
+    assert_int_equal(file_write(in_dir(f, ".hidden"), "", 0, NULL), OK);
+    assert_int_equal(mkdir(in_dir(f, "dir"), 0700), 0);
+    assert_int_equal(dirs_list(f->dir, note_name, &names, NULL), OK);
+    assert_int_equal(names.len, strlen("[.hidden][dir]"));
+    assert_non_null(strstr(buf_str(&names), "[.hidden]"));
+    assert_non_null(strstr(buf_str(&names), "[dir]"));
+    assert_int_equal(dirs_list(in_dir(f, "gone"), note_name, &names, &msg), ERR_NOT_FOUND);
+    assert_int_equal(dirs_list(in_dir(f, ".hidden"), note_name, &names, &msg), ERR_NOT_FOUND);
+    buf_clear(&names);
+}
+
 #define IN_DIR(test) cmocka_unit_test_setup_teardown(test, make_dir, remove_dir)
 
 int main(void)
@@ -271,6 +352,9 @@ int main(void)
         IN_DIR(test_write_keeps_mode),
         IN_DIR(test_write_replaces),
         IN_DIR(test_write_failures),
+        IN_DIR(test_write_parts),
+        IN_DIR(test_write_to_full_disk),
+        IN_DIR(test_times),
         IN_DIR(test_read_failures),
         IN_DIR(test_read_appends),
         IN_DIR(test_read_head),
@@ -278,6 +362,7 @@ int main(void)
         IN_DIR(test_map),
         IN_DIR(test_map_refuses),
         IN_DIR(test_dirs_make),
+        IN_DIR(test_dirs_list),
         cmocka_unit_test(test_dirs_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

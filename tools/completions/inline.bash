@@ -19,7 +19,7 @@ _inline() {
         if [ "$COMP_CWORD" -eq 1 ]; then
             words="complete model config bench tokenize logits --version --help"
         elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
-            words="list pull import info check rm"
+            words="list pull import info check pack rm"
         else
             case "$command $sub" in
             complete\ *) words="$settings --line --column --json --stream --show --color --name \
@@ -28,6 +28,7 @@ _inline() {
             model\ pull) words="$settings --name --force --json $(inline model list --available 2>/dev/null | awk '{print $1}')" ;;
             model\ import) words="$settings --name --force --json" ;;
             model\ info | model\ check) words="$settings --json $models" ;;
+            model\ pack) words="$settings --remove --json $models" ;;
             model\ rm) words="--yes $models" ;;
             config\ *) words="$settings --json --markdown" ;;
             bench\ *) words="model $settings --runs --json $models" ;;
@@ -39,7 +40,7 @@ _inline() {
     esac
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
     case "$command $sub" in
-    complete\ * | tokenize\ * | model\ import | model\ info | model\ check)
+    complete\ * | tokenize\ * | model\ import | model\ info | model\ check | model\ pack)
         [[ $cur == -* ]] || mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -f -- "$cur")
         ;;
     esac

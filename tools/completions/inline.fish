@@ -25,9 +25,10 @@ complete -c inline -n '__fish_seen_subcommand_from complete' -l infill
 for number in name max-prompt-tokens temperature top-k top-p min-p repeat-penalty seed
     complete -c inline -n '__fish_seen_subcommand_from complete' -l $number -x
 end
-complete -c inline -n '__fish_seen_subcommand_from model' -a 'list pull import info check rm' -F
+complete -c inline -n '__fish_seen_subcommand_from model' -a 'list pull import info check pack rm' -F
 complete -c inline -n '__fish_seen_subcommand_from pull' -a "(inline model list --available 2>/dev/null | awk '{print \$1}')"
-complete -c inline -n '__fish_seen_subcommand_from info check rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
+complete -c inline -n '__fish_seen_subcommand_from info check pack rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
+complete -c inline -n '__fish_seen_subcommand_from pack' -l remove
 complete -c inline -n '__fish_seen_subcommand_from config' -l markdown
 complete -c inline -n '__fish_seen_subcommand_from tokenize' -F -l text -x
 complete -c inline -n '__fish_seen_subcommand_from logits' -l prompt -x

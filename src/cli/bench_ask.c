@@ -1,0 +1,59 @@
+/* One timed completion. */
+#include "cli/bench_ask.h"
+
+#include "os/clock.h"
+
+struct listener {
+    const struct fim *fim;
+    struct bench_answer *answer;
+    int64_t start;
+    enum err err;
+};
+
+static bool on_token(void *ctx, int32_t token, const char *bytes, size_t len)
+{
+    (void)bytes;
+    (void)len;
+    struct listener *l = ctx;
+    if (l->answer->ttft_ms == 0) l->answer->ttft_ms = clock_ms_since(l->start);
+    if (l->answer->tokens) l->err = token_list_add(l->answer->tokens, token);
+    return !l->err && !fim_is_end(l->fim, token);
+}
+
+void bench_asker_clear(struct bench_asker *a)
+{
+    token_list_clear(&a->prompt);
+}
+
+enum err bench_ask_prompt(struct bench_asker *a, const struct bench_text *t, struct errmsg *msg)
+{
+    size_t start = a->lines_before < 0 ? 0 : bench_text_lines_before(t, t->cursor, a->lines_before);
+    size_t end = a->lines_after < 0 ? t->len : bench_text_lines_after(t, t->cursor, a->lines_after);
+    struct fim_input in = {.prefix = t->text + start,
+                           .prefix_len = t->cursor - start,
+                           .suffix = t->text + t->cursor,
+                           .suffix_len = end - t->cursor,
+                           .path = a->path};
+    return fim_build(&a->fim, a->model, &in, a->max_prompt, &a->prompt, msg);
+}
+
+enum err bench_ask(struct bench_asker *a, const struct bench_text *t, const atomic_bool *cancel,
+                   struct bench_answer *out, struct errmsg *msg)
+{
+    *out = (struct bench_answer){.tokens = out->tokens};
+    struct listener listener = {.fim = &a->fim, .answer = out, .start = clock_ns()};
+    enum err err = bench_ask_prompt(a, t, msg);
+    if (err) return err;
+    out->build_ms = clock_ms_since(listener.start);
+    struct engine_request r = {.prompt = a->prompt.ids,
+                               .n_prompt = a->prompt.n,
+                               .sampling = SAMPLER_GREEDY,
+                               .max_tokens = a->max_tokens,
+                               .cancel = cancel,
+                               .on_token = on_token,
+                               .ctx = &listener};
+    err = engine_generate(a->seq, &r, &out->engine, msg);
+    out->total_ms = clock_ms_since(listener.start);
+    if (!err && listener.err) err = err_set(msg, listener.err, "cannot keep the answer");
+    return err;
+}

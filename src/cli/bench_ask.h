@@ -1,0 +1,45 @@
+/* One completion of a text under edit, timed: the text around the cursor, the FIM prompt, the engine. What
+ * tidies an answer up (complete/stop.h) is left out, so that an answer is max_tokens long unless the model
+ * ends it, on whichever engine it is measured. */
+#ifndef CLI_BENCH_ASK_H
+#define CLI_BENCH_ASK_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+
+#include "cli/bench_text.h"
+#include "context/fim.h"
+#include "infer/engine.h"
+#include "model/tokenizer.h"
+
+struct bench_asker {
+    const struct model *model;
+    struct engine_seq *seq; /* borrowed */
+    struct fim fim;
+    const char *path; /* that the model is told */
+    /* Whole lines around the cursor's own that the prompt may hold, as llama.vim chooses them; negative: as
+     * many as fit. */
+    int32_t lines_before, lines_after;
+    int32_t max_prompt;       /* tokens */
+    int32_t max_tokens;       /* of an answer */
+    struct token_list prompt; /* of the last question; owned, bench_asker_clear */
+};
+
+struct bench_answer {
+    struct engine_result engine;
+    double build_ms; /* until the prompt was there */
+    double ttft_ms;  /* until the first token was; 0: there was none */
+    double total_ms;
+    struct token_list *tokens; /* the caller's; those generated are added. Or null */
+};
+
+void bench_asker_clear(struct bench_asker *a);
+
+/* Lay out the prompt for the text's cursor in a->prompt. */
+MUST_CHECK enum err bench_ask_prompt(struct bench_asker *a, const struct bench_text *t, struct errmsg *msg);
+
+/* The greedy answer; tokens of *out must be set. OK also when cancelled: engine.stop tells. */
+MUST_CHECK enum err bench_ask(struct bench_asker *a, const struct bench_text *t, const atomic_bool *cancel,
+                              struct bench_answer *out, struct errmsg *msg);
+
+#endif

@@ -1,0 +1,60 @@
+/* The engine's insides, shared by engine.c (life), engine_reuse.c (making a sequence hold a prompt) and
+ * engine_generate.c (the decode loop). Thread: the engine's caller. */
+#ifndef INFER_ENGINE_IMPL_H
+#define INFER_ENGINE_IMPL_H
+
+#include "infer/draft.h"
+#include "infer/engine.h"
+#include "infer/forward.h"
+#include "infer/kv.h"
+#include "infer/kv_store.h"
+
+/* Logits of one pass at most: a token and the draft that follows it. */
+#define LOGIT_ROWS (1 + DRAFT_MAX)
+
+struct engine {
+    struct model *model; /* a reference */
+    struct compute c;
+    size_t scratch_total; /* bytes */
+    struct forward *forward;
+    int32_t n_batch;
+    enum engine_move move;
+
+    struct kv_pool *kv_pool;
+    struct kv_store *kv_store; /* or null */
+    struct engine_seq *seqs;   /* open ones; linked by next */
+    int64_t n_uses;            /* orders sequences by use */
+    struct draft *draft;       /* null: no speculation */
+    struct weight_pack *pack;  /* or null */
+    bool is_packed;            /* the pack is in use */
+};
+
+struct engine_seq {
+    struct engine *engine;   /* borrowed */
+    struct engine_seq *next; /* in engine->seqs */
+    struct kv kv;
+    int32_t *tokens; /* [n_ctx]; those whose KV is there */
+    int32_t *index;  /* scratch of token_diff */
+    int32_t len, n_ctx;
+    int32_t n_prompt;  /* of len, the tokens of the last sync */
+    int32_t n_exact;   /* KV of positions below is that of a fresh computation */
+    int64_t last_use;  /* of engine->n_uses */
+    float *logits;     /* [LOGIT_ROWS][n_vocab], reserved */
+    int32_t logit_row; /* logits after tokens[len - 1], or -1 */
+};
+
+/* Use packed weights from now on if they have become ready. */
+void engine_adopt_pack(struct engine *e);
+
+/* Room for positions from..to-1, evicting the KV of other sequences, least recently used first, where the
+ * budget is used up. ERR_LIMIT: it is too small for this sequence alone. */
+enum err engine_seq_reserve(struct engine_seq *s, int32_t from, int32_t to);
+
+/* Append n tokens (at most LOGIT_ROWS) and compute the logits of the last n_logits: rows from 0 on. */
+enum err engine_seq_extend(struct engine_seq *s, const int32_t *tokens, int32_t n, int32_t n_logits,
+                           const struct limits *limits);
+
+/* Forget all but the first n tokens; their pages stay for those to come. */
+void engine_seq_cut(struct engine_seq *s, int32_t n);
+
+#endif

@@ -1,0 +1,165 @@
+/* Matrix products of packed weights (kern/pack.h) with AVX2.
+ *
+ * A few tokens are multiplied with the weights as they are stored, in one pass that is bound by memory
+ * bandwidth. For more tokens than a tile holds, weights that are not whole bytes are unpacked once, into a
+ * panel in the first-level cache. */
+#if defined(__AVX2__)
+
+#include "kern/tile_avx2.h"
+
+/* Weights are fetched this far ahead of their use, since the processor's own prefetching stops at the end of
+ * each page. */
+#ifndef PREFETCH
+#define PREFETCH 4096
+#endif
+
+/* Addresses past the end of the weights are harmless. */
+ALWAYS_INLINE void prefetch_unit(const uint8_t *unit, struct packed_format f)
+{
+    for (size_t i = 0; i < f.unit_bytes; i += 64)
+        _mm_prefetch((const char *)unit + PREFETCH + i, _MM_HINT_T0);
+}
+
+ALWAYS_INLINE struct tile_class class_of(struct packed_format f)
+{
+    switch (f.type) {
+    case KERN_Q8_0:
+    case KERN_IQ4_NL:
+        return TILE_SIGNED;
+    case KERN_Q4_0:
+        return TILE_4_OFFSET;
+    case KERN_Q5_0:
+        return TILE_5_OFFSET;
+    case KERN_Q6_K:
+        return TILE_6_OFFSET;
+    case KERN_Q5_1:
+    case KERN_Q5_K:
+        return TILE_5_MIN;
+    default:
+        return TILE_4_MIN;
+    }
+}
+
+ALWAYS_INLINE struct tile_scales scales_of(struct packed_format f, const uint8_t *header, const uint8_t *unit)
+{
+    const struct packed_scales s = packed_scales(f, header, unit);
+    return (struct tile_scales){.d = {s.d[0], s.d[1]}, .m = {s.m, v16_zero()}};
+}
+
+/* Where a run begins in the packed matrix. */
+ALWAYS_INLINE const uint8_t *run_data(const struct tile_run *r, struct packed_format f)
+{
+    return (const uint8_t *)r->w->packed +
+           (size_t)(r->row / PACK_ROWS) * pack_panel_bytes(f.type, r->w->n_cols) +
+           (size_t)(r->unit / f.n_units) * packed_block_bytes(f);
+}
+
+/* A run times n_tokens (constant) tokens. */
+ALWAYS_INLINE void multiply_tile(const struct tile_run *r, const struct tile_token *tokens, int32_t n_tokens,
+                                 bool must_prefetch, struct packed_format f)
+{
+    struct v16f acc[TILE_TOKENS];
+    tile_begin(tokens, n_tokens, r->is_first, acc);
+    const uint8_t *block = run_data(r, f);
+    for (int32_t u = 0; u < r->n_units; block += packed_block_bytes(f)) {
+        const uint8_t *unit = block + f.header_bytes;
+        for (int32_t i = 0; i < f.n_units; i++, u++, unit += f.unit_bytes) {
+            if (must_prefetch) prefetch_unit(unit, f);
+            const struct tile_scales w = scales_of(f, block, unit);
+            tile_unit(f, unit, &w, class_of(f), tokens, (size_t)u, n_tokens, acc);
+        }
+    }
+    tile_end(tokens, n_tokens, acc);
+}
+
+ALWAYS_INLINE void multiply(const struct tile_run *r, struct packed_format f)
+{
+    struct tile_token tokens[TILE_TOKENS];
+    for (int32_t t = 0; t < r->n_tokens; t += TILE_TOKENS) {
+        const bool must_prefetch = t == 0; /* afterwards the weights are in the cache */
+        switch (tile_take(r, t, tokens)) {
+        case 1:
+            multiply_tile(r, tokens, 1, must_prefetch, f);
+            break;
+        case 2:
+            multiply_tile(r, tokens, 2, must_prefetch, f);
+            break;
+        case 3:
+            multiply_tile(r, tokens, 3, must_prefetch, f);
+            break;
+        default:
+            multiply_tile(r, tokens, 4, must_prefetch, f);
+            break;
+        }
+    }
+}
+
+/* Unpack a run of at most TILE_RUN_UNITS. */
+ALWAYS_INLINE void unpack(const struct tile_run *r, struct packed_format f)
+{
+    const uint8_t *block = run_data(r, f);
+    struct panel_unit *p = r->panel, *end = p + r->n_units;
+    for (; p < end; block += packed_block_bytes(f)) {
+        const uint8_t *unit = block + f.header_bytes;
+        for (int32_t i = 0; i < f.n_units; i++, p++, unit += f.unit_bytes) {
+            prefetch_unit(unit, f);
+            const struct tile_scales w = scales_of(f, block, unit);
+            for (int32_t half = 0; half < 2; half++) {
+                v16_store_f32(p->d[half], w.d[half]);
+                v16_store_f32(p->m[half], w.m[half]);
+            }
+            UNROLL
+            for (int32_t s = 0; s < PACKED_STEPS; s++) v16_store_bytes(p->q[s], tile_step(f, unit, s));
+        }
+    }
+}
+
+ALWAYS_INLINE void run(const struct tile_run *r, struct packed_format f)
+{
+    if (r->n_tokens <= TILE_TOKENS) {
+        multiply(r, f);
+        return;
+    }
+    for (int32_t u = 0; u < r->n_units; u += TILE_RUN_UNITS) {
+        const int32_t left = r->n_units - u;
+        const struct tile_run part = tile_run_part(r, u, left < TILE_RUN_UNITS ? left : TILE_RUN_UNITS);
+        if (f.type == KERN_Q8_0) {
+            multiply(&part, f);
+        } else {
+            unpack(&part, f);
+            kern_avx2_multiply_panel(&part, class_of(f));
+        }
+    }
+}
+
+/* One instance for each format. */
+typedef void matmul_fn(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
+                       float *y, size_t y_stride, void *scratch);
+
+#define DEFINE_MATMUL(type, name, format)                                                                    \
+    static void run_##name(const struct tile_run *r)                                                         \
+    {                                                                                                        \
+        run(r, format);                                                                                      \
+    }                                                                                                        \
+    static void matmul_##name(const struct kern_mat *w, const struct kern_act *x, int32_t row0,              \
+                              int32_t row1, float *y, size_t y_stride, void *scratch)                        \
+    {                                                                                                        \
+        tile_matmul(w, x, row0, row1, y, y_stride, scratch, format.offset, class_of(format), run_##name);    \
+    }
+PACKED_FORMATS(DEFINE_MATMUL)
+
+void kern_avx2_matmul_packed(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
+                             float *y, size_t y_stride, void *scratch)
+{
+    _Static_assert(sizeof(struct tile_scratch) <= KERN_SCRATCH_BYTES, "the panel fits the scratch");
+    static matmul_fn *const instances[KERN_TYPE_END] = {
+#define ENTRY(type, name, format) [type] = matmul_##name,
+        PACKED_FORMATS(ENTRY)
+#undef ENTRY
+    };
+    instances[w->type](w, x, row0, row1, y, y_stride, scratch);
+}
+
+#else
+typedef int kern_avx2_packed_unused; /* a translation unit must declare something */
+#endif

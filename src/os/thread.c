@@ -1,0 +1,62 @@
+/* Single threads: starting them, and stepping behind all others. */
+#include "os/thread.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/mem.h"
+
+struct start {
+    void (*run)(void *ctx);
+    void *ctx;
+};
+
+static void *thread_main(void *arg)
+{
+    struct start start = *(struct start *)arg;
+    mem_free(arg);
+    start.run(start.ctx);
+    return NULL;
+}
+
+enum err thread_start(void (*run)(void *ctx), void *ctx, struct errmsg *msg)
+{
+    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
+    sigset_t blocked, before;
+    sigfillset(&blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    struct start *start = MEM_NEW(struct start);
+    *start = (struct start){.run = run, .ctx = ctx};
+    pthread_t thread;
+    int failure = pthread_create(&thread, NULL, thread_main, start);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    if (failure) {
+        mem_free(start);
+        return err_set(msg, ERR_LIMIT, "cannot start a thread: %s", strerror(failure));
+    }
+    pthread_detach(thread);
+    return OK;
+}
+
+#ifdef __linux__
+
+/* SCHED_IDLE yields to every other thread, see sched(7). Where a sandbox forbids it, the lowest priority of
+ * the usual policy does; on Linux both calls mean the calling thread, not its process. */
+void thread_make_idle(void)
+{
+    struct sched_param param = {0};
+    if (sched_setscheduler(0, SCHED_IDLE, &param) != 0) setpriority(PRIO_PROCESS, 0, 19);
+}
+
+#else
+
+/* POSIX lowers the priority of whole processes only. */
+void thread_make_idle(void)
+{
+}
+
+#endif
