@@ -29,7 +29,7 @@ enum inline_pack {
 
 /* Zero means the default everywhere. */
 struct inline_options {
-    const char *isa;   /* force a kernel variant: "exact", "ref", "avx2", "avx512" */
+    const char *isa;   /* force a kernel variant (docs/configuration.md, engine.isa) */
     int32_t n_threads; /* all processors that we may use */
     int32_t n_ctx;     /* tokens of context; 4096. Never more than the model was trained for */
     enum inline_pack pack;

@@ -6,13 +6,11 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "base/mem.h"
 #include "base/nearest.h"
 #include "cli/cli.h"
 #include "model/model.h"
 #include "os/clock.h"
 #include "os/cpu.h"
-#include "os/dirs.h"
 
 static const struct {
     const char *name;
@@ -53,8 +51,9 @@ enum err bench_engine_open(const char *path, const struct settings *s, const str
     struct engine_options o = *options;
     o.n_threads = s->threads;
     o.isa = s->isa[0] ? s->isa : NULL;
-    if (packed != BENCH_PACKED_OFF) o.pack_dir = out->pack_dir = dirs_path(DIR_CACHE, "packs");
+    o.pack_dir = packed == BENCH_PACKED_OFF ? NULL : "";
     o.pack_build = packed == BENCH_PACKED_ON;
+    o.pack_bytes = (int64_t)s->packs_mb * 1000000;
     int64_t start = clock_ns();
     enum err err = model_open(path, &out->model, msg);
     if (!err) err = engine_open(out->model, &o, &out->engine, msg);
@@ -72,7 +71,6 @@ void bench_engine_close(struct bench_engine *e)
 {
     engine_close(&e->engine);
     model_unref(&e->model);
-    mem_free(e->pack_dir);
     *e = (struct bench_engine){0};
 }
 

@@ -23,16 +23,15 @@ enum bench_packed { BENCH_PACKED_FOUND, BENCH_PACKED_ON, BENCH_PACKED_OFF };
 struct bench_engine {
     struct model *model;
     struct engine *engine;
-    char *pack_dir; /* owned */
     bool is_packed;
     double load_ms;        /* opening the model and the engine */
     double first_token_ms; /* that, and the logits after a first token; waiting for packed weights not
                               included */
 };
 
-/* Open both for measuring with these options (pack_dir, pack_build, n_threads and isa are set here), compute
- * a first token, then wait for packed weights where they are wanted. ERR_UNSUPPORTED: BENCH_PACKED_ON, but
- * there cannot be any. */
+/* Open both for measuring with these options (those about packed weights, threads and isa are set here),
+ * compute a first token, then wait for packed weights where they are wanted. ERR_UNSUPPORTED:
+ * BENCH_PACKED_ON, but there cannot be any. */
 MUST_CHECK enum err bench_engine_open(const char *path, const struct settings *s,
                                       const struct engine_options *options, enum bench_packed packed,
                                       struct bench_engine *out, struct errmsg *msg);

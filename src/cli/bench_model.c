@@ -223,7 +223,7 @@ struct report {
     const struct plan *plan;
     struct side *sides; /* the second, of --packed both, is without packed weights */
     int32_t n_sides;
-    double read_gb_s, limit;
+    double read_gb_s, limit; /* of decoding, where that is measured; else 0 */
     struct usage usage;
 };
 
@@ -285,8 +285,10 @@ static void print_json(const struct report *r)
         add_figures(&j, r, 1);
         json_end_object(&j);
     }
-    json_num(&j, "read_gb_per_s", r->read_gb_s, 2);
-    json_num(&j, "decode_limit_tokens_per_s", r->limit, 2);
+    if (r->read_gb_s > 0) {
+        json_num(&j, "read_gb_per_s", r->read_gb_s, 2);
+        json_num(&j, "decode_limit_tokens_per_s", r->limit, 2);
+    }
     json_int(&j, "rss_bytes", r->usage.rss_bytes);
     json_int(&j, "rss_anon_bytes", r->usage.rss_anon_bytes);
     json_end_object(&j);
@@ -323,7 +325,9 @@ static void print_plain(const struct report *r)
     }
     if (r->plan->text)
         print_row(r, "perplexity", (double[]){exp(s[0].loss), exp(s[last].loss)}, r->plan->text);
-    printf("%-32s %10.2f tokens/s (%.1f GB/s read)\n", "decode, bandwidth's limit", r->limit, r->read_gb_s);
+    if (r->read_gb_s > 0)
+        printf("%-32s %10.2f tokens/s (%.1f GB/s read)\n", "decode, bandwidth's limit", r->limit,
+               r->read_gb_s);
     printf("%-32s %10.2f MB, of it %.1f MB not the model's file\n", "memory",
            (double)r->usage.rss_bytes / 1e6, (double)r->usage.rss_anon_bytes / 1e6);
 }
@@ -366,7 +370,8 @@ static enum err measure_model(const char *path, const struct plan *plan, const s
     if (!err) {
         struct report r = {.plan = plan, .sides = sides, .n_sides = n_sides};
         usage_self(&r.usage);
-        r.read_gb_s = bench_machine_read_gb_s(engine_threads(sides[0].e.engine));
+        if (plan->is_on[find_measure("decode")])
+            r.read_gb_s = bench_machine_read_gb_s(engine_threads(sides[0].e.engine));
         r.limit = r.read_gb_s * 1e9 / bytes_per_token(sides[0].e.model);
         (plan->is_json ? print_json : print_plain)(&r);
     }

@@ -160,7 +160,7 @@ int bench_trace(int argc, char **argv, const struct settings *s)
                                     .lines_after = -1,
                                     .max_tokens = s->max_tokens,
                                     .n_ctx = s->n_ctx};
-    const char *order = "model", *move = "on", *kv = "f16", *packed = "auto";
+    const char *order = "model", *move = "off", *kv = "f16", *packed = "auto";
     const struct cli_option options[] = {{"line", CLI_INT, &plan.line, 1, INT32_MAX},
                                          {"column", CLI_INT, &plan.column, 1, INT32_MAX},
                                          {"type", CLI_STRING, &plan.type, 0, 0},

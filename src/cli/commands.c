@@ -38,9 +38,27 @@ const struct cli_command cli_commands[] = {
      cli_model},
     {"config", "[--json|--markdown]", "Show every setting and where it came from",
      "--markdown prints the documentation of the settings instead.\n", cli_config},
-    {"bench", "model [MODEL] [--runs N] [--json]", "Measure speed on this machine",
-     "Prefill and decode speed, load time and memory of a model, and the memory bandwidth that bounds "
-     "them.\n",
+    {"bench", "model|trace|context ...", "Measure speed on this machine",
+     "  model [MODEL] [--runs N] [--only NAMES] [--packed auto|on|off|both] [--kv f16|q8_0]\n"
+     "        [--neighbour] [--text FILE] [--json]\n"
+     "      Loading, prefill, decoding, small batches, how soon a cancelled prefill returns, memory, and "
+     "the\n"
+     "      memory bandwidth that bounds decoding; with --neighbour decoding beside a busy thread, with\n"
+     "      --text the perplexity of a file, with --packed both packed weights beside those of the file.\n"
+     "  trace FILE --line L [--column C] --type TEXT|--keys N [--rate R] [--json]\n"
+     "      Type into a file and complete after each key: the next N characters of the file, which are "
+     "taken\n"
+     "      out of it before, or TEXT. With --rate, R keys a second, each of which cancels the answer to "
+     "the\n"
+     "      one before.\n"
+     "  trace FILE... --check [--edits N] [--json]\n"
+     "      Edit files all over and compare each answer with one computed from nothing.\n"
+     "  trace: [--move on|off] [--refresh] [--order psm|spm|model] [--no-speculation] [--kv f16|q8_0]\n"
+     "         [--packed auto|on|off] [--max-prompt-tokens N] [--lines-before N] [--lines-after N]\n"
+     "      Whether KV that an edit shifted is reused, and computed again between keys; the prompt's order;\n"
+     "      the window around the cursor.\n"
+     "  context [MODEL] [--lines N] [--json]\n"
+     "      From a file of 10,000 lines to a prompt: cold, and after each typed character.\n",
      cli_bench},
     {"tokenize", "FILE|- | --text TEXT [--special] [--bos] [--ids] [--json]",
      "Show how a model's tokenizer cuts a text",

@@ -9,6 +9,8 @@
 #define TASKS_PER_THREAD 6
 /* Multiplications of a task at most: a fraction of a millisecond, after which a cancellation is noticed. */
 #define TASK_PRODUCTS ((int64_t)32 << 20)
+/* From so many tokens on, kernels may want larger tasks (kern.task_rows). */
+#define MANY_TOKENS 32
 /* Rows per task come in this step: whole panels of packed weights, whole register tiles of others. */
 #define ROW_STEP PACK_ROWS
 
@@ -69,6 +71,9 @@ void linear_run(const struct compute *c, const struct linear *ops, int32_t n_ops
     int64_t per_task = n_threads > 1 ? n_rows / (n_threads * TASKS_PER_THREAD) : n_rows;
     int64_t products = (int64_t)ops->w.n_cols * ops->x.n_tokens * (ops->up.data ? 2 : 1);
     if (per_task > TASK_PRODUCTS / products) per_task = TASK_PRODUCTS / products;
+    int64_t least = c->kern->task_rows, fair = (n_rows + n_threads - 1) / n_threads;
+    if (least > fair) least = fair;
+    if (ops->x.n_tokens >= MANY_TOKENS && per_task < least) per_task = least - 1; /* is rounded up */
     job.rows_per_task = (int32_t)((per_task + ROW_STEP) / ROW_STEP * ROW_STEP);
     int32_t n_tasks = 0;
     for (int32_t i = 0; i < n_ops; i++) n_tasks += tasks_of(&job, &ops[i]);

@@ -56,8 +56,11 @@ ALWAYS_INLINE float group_sum(struct token t, int32_t u, int32_t g, bool has_hal
 /* Sums of a panel's rows for one token, and their n_rows places in y. */
 ALWAYS_INLINE void rows_get(const float *y, int32_t n_rows, float sums[PACK_ROWS])
 {
-    memset(sums, 0, PACK_ROWS * sizeof *sums);
-    memcpy(sums, y, (size_t)n_rows * sizeof *y);
+    if (n_rows == PACK_ROWS) { /* a constant number is copied without a call */
+        memcpy(sums, y, PACK_ROWS * sizeof *y);
+    } else {
+        memcpy(sums, y, (size_t)n_rows * sizeof *y);
+    }
 }
 
 ALWAYS_INLINE void rows_put(const float sums[PACK_ROWS], int32_t n_rows, float *y)
@@ -72,23 +75,8 @@ ALWAYS_INLINE void rows_put(const float sums[PACK_ROWS], int32_t n_rows, float *
 /* Multiply n_tokens (constant) tokens with all rows of the chunk, adding to sums. */
 typedef void chunk_tile_fn(const struct chunk *c, const struct token *tokens, float sums[][PACK_ROWS]);
 
-/* All tokens of a batch, in tiles of four, of two at the end. */
-ALWAYS_INLINE void chunk_multiply(const struct chunk *c, const struct kern_act *x, int32_t n_rows, float *y,
-                                  size_t y_stride, chunk_tile_fn *four, chunk_tile_fn *two)
-{
-    for (int32_t t = 0; t < x->n_tokens; t += CHUNK_TOKENS) {
-        int32_t n = x->n_tokens - t < CHUNK_TOKENS ? x->n_tokens - t : CHUNK_TOKENS;
-        float sums[CHUNK_TOKENS][PACK_ROWS] = {0};
-        struct token tokens[CHUNK_TOKENS];
-        tokens_at(x, t, c->unit0, CHUNK_TOKENS, tokens);
-        for (int32_t i = 0; i < n && c->unit0; i++) rows_get(y + (size_t)(t + i) * y_stride, n_rows, sums[i]);
-        (n > 2 ? four : two)(c, tokens, sums);
-        for (int32_t i = 0; i < n; i++) rows_put(sums[i], n_rows, y + (size_t)(t + i) * y_stride);
-    }
-}
-
-/* Instances of TILE(chunk, tokens, n_tokens, has_min, has_halves, sums), an inlined function, for every
- * combination of constants; and NAME, a chunk_fn that selects among them. */
+/* Instances of TILE(chunk, tokens, n_tokens, has_min, has_halves, sums), an inlined function, for four and
+ * for two tokens and every kind of chunk; and the list of them that chunk_multiply takes. */
 #define CHUNK_INSTANCE(name, tile, n_tokens, has_min, has_halves)                                            \
     static void name(const struct chunk *c, const struct token *tokens, float sums[][PACK_ROWS])             \
     {                                                                                                        \
@@ -97,21 +85,32 @@ ALWAYS_INLINE void chunk_multiply(const struct chunk *c, const struct kern_act *
 #define CHUNK_INSTANCES(tile)                                                                                \
     CHUNK_INSTANCE(tile##_4, tile, 4, false, false)                                                          \
     CHUNK_INSTANCE(tile##_2, tile, 2, false, false)                                                          \
-    CHUNK_INSTANCE(tile##_min_4, tile, 4, true, false)                                                       \
-    CHUNK_INSTANCE(tile##_min_2, tile, 2, true, false)                                                       \
     CHUNK_INSTANCE(tile##_halves_4, tile, 4, false, true)                                                    \
     CHUNK_INSTANCE(tile##_halves_2, tile, 2, false, true)                                                    \
+    CHUNK_INSTANCE(tile##_min_4, tile, 4, true, false)                                                       \
+    CHUNK_INSTANCE(tile##_min_2, tile, 2, true, false)                                                       \
     CHUNK_INSTANCE(tile##_min_halves_4, tile, 4, true, true)                                                 \
-    CHUNK_INSTANCE(tile##_min_halves_2, tile, 2, true, true)
-#define CHUNK_TILES(tile)                                                                                    \
-    {                                                                                                        \
-        {{tile##_4, tile##_2}, {tile##_halves_4, tile##_halves_2}},                                          \
-        {                                                                                                    \
-            {tile##_min_4, tile##_min_2},                                                                    \
-            {                                                                                                \
-                tile##_min_halves_4, tile##_min_halves_2                                                     \
-            }                                                                                                \
-        }                                                                                                    \
+    CHUNK_INSTANCE(tile##_min_halves_2, tile, 2, true, true)                                                 \
+    static chunk_tile_fn *const tile##_instances[] = {                                                       \
+        tile##_4,     tile##_2,     tile##_halves_4,     tile##_halves_2,                                    \
+        tile##_min_4, tile##_min_2, tile##_min_halves_4, tile##_min_halves_2,                                \
+    };
+
+/* Do the work of a chunk_fn: all tokens in tiles of four, at the end perhaps of two. */
+static inline void chunk_multiply(const struct chunk *c, const struct kern_act *x, int32_t n_rows, float *y,
+                                  size_t y_stride, chunk_tile_fn *const instances[8])
+{
+    chunk_tile_fn *const *tile = instances + 4 * c->has_min + 2 * c->has_halves;
+    for (int32_t t = 0; t < x->n_tokens; t += CHUNK_TOKENS) {
+        int32_t n = x->n_tokens - t < CHUNK_TOKENS ? x->n_tokens - t : CHUNK_TOKENS;
+        float sums[CHUNK_TOKENS][PACK_ROWS] = {{0}};
+        struct token tokens[CHUNK_TOKENS];
+        tokens_at(x, t, c->unit0, CHUNK_TOKENS, tokens);
+        for (int32_t i = 0; i < n && c->unit0 > 0; i++)
+            rows_get(y + (size_t)(t + i) * y_stride, n_rows, sums[i]);
+        tile[n <= 2](c, tokens, sums);
+        for (int32_t i = 0; i < n; i++) rows_put(sums[i], n_rows, y + (size_t)(t + i) * y_stride);
     }
+}
 
 #endif

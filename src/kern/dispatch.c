@@ -26,10 +26,10 @@ static uint32_t saved_state(void)
     return low;
 }
 
-/* Whether this process may use tile data. Linux grants that on request, for the whole process and for good; the
- * 8 KB of state are allocated to a thread that uses tiles (Documentation/arch/x86/xstate.rst). It is the only
- * system call of kern/: the instructions fault without it, so that it belongs to the question of what the
- * processor can do. Elsewhere there is no way to ask, and AMX is not used. */
+/* Whether this process may use tile data. Linux grants that on request, for the whole process and for good;
+ * the 8 KB of state are allocated to a thread that uses tiles (Documentation/arch/x86/xstate.rst). It is the
+ * only system call of kern/: the instructions fault without it, so that it belongs to the question of what
+ * the processor can do. Elsewhere there is no way to ask, and AMX is not used. */
 static bool may_use_tiles(void)
 {
 #ifdef SYS_arch_prctl
@@ -98,10 +98,7 @@ static const struct {
 } variants[] = {
     {&kern_ref, 0},
 #if defined(__x86_64__)
-    {&kern_avx2, HAS_AVX2},
-    {&kern_avxvnni, HAS_AVXVNNI},
-    {&kern_avx512, HAS_AVX512},
-    {&kern_amx, HAS_AMX},
+    {&kern_avx2, HAS_AVX2}, {&kern_avxvnni, HAS_AVXVNNI}, {&kern_avx512, HAS_AVX512}, {&kern_amx, HAS_AMX},
 #elif defined(__aarch64__)
     {&kern_neon, HAS_NEON},
     {&kern_i8mm, HAS_I8MM},

@@ -103,6 +103,8 @@ struct kern_attend_out {
 struct kern {
     const char *isa;   /* "ref", "avx2", "avx512", ... */
     bool reads_packed; /* matmul uses w->packed; else it is ignored */
+    int32_t task_rows; /* with 32 tokens or more, a call of matmul should cover at least this many rows, since
+                        * it prepares the tokens for all of them; 0: any number will do */
 
     /* Quantize n (multiple of 32) floats: q = round(x / d), d = max|x| / 127 per 32. */
     void (*quantize)(const float *x, int32_t n, int8_t *q, float *d, float *s);
@@ -114,7 +116,9 @@ struct kern {
      * floats between tokens. scratch: kern_scratch_bytes() bytes, 64-byte aligned, per thread.
      * Relative error against F64: that of F32 sums (format and activation rounding aside).
      * With w->packed, row0 is a multiple of PACK_ROWS, and the result for a token does not depend on the
-     * other tokens of x. */
+     * other tokens of x. One variant, "amx", computes 32 tokens or more otherwise than fewer: with weights
+     * that are packed, F16 or BF16, and x->f, both rounded to bfloat16, it is then within 2^-7 of the sum of
+     * the terms' magnitudes (kern_amx.c). */
     void (*matmul)(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1, float *y,
                    size_t y_stride, void *scratch);
 

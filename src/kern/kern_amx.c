@@ -1,16 +1,19 @@
-/* The AMX table: that of AVX-512, with large batches multiplied by TDPBF16PS (Intel SDM vol. 2), 16 tokens x
- * 16 rows x 32 columns an instruction.
+/* The AMX table: that of AVX-512, with large batches multiplied by TDPBF16PS (Intel SDM vol. 2): 16 tokens x
+ * 16 rows x 32 columns in 16 cycles.
  *
- * Weights are expanded to bfloat16, a block of columns of 32 rows at a time, and activations are rounded to it
- * once for all rows: the inner loop knows no scales. Only then do the tiles keep busy: TDPBUSD on 8-bit weights
- * would take 16 cycles for 64 columns, but scales of 32 columns would have to be applied after 8 cycles each,
- * and taking 16 rows of sums out of a tile, converting and adding them takes 24 or more. Expanding a unit of
- * a panel takes about 90 cycles, which 16 tokens (16 cycles of tiles) do not repay; see AMX_MIN_TOKENS.
+ * Weights are expanded to bfloat16, 256 columns of 32 rows at a time, activations are rounded to it once for
+ * all rows, and the inner loop knows no scales. On 8-bit weights, TDPBUSD would do twice the work in a cycle,
+ * but the scales of 32 columns would have to be applied after every 8 cycles, and to take 16 rows of sums out
+ * of a tile, convert, scale and add them takes 24 or more.
  *
- * Error: weights and activations are rounded to 8 bits, by at most 2^-8 of their value each. So a result is
- * within 2^-7 + 2^-16 of the sum of its terms' magnitudes, F32 sums aside; errors being random, a sum of
- * n like terms is off by about 2^-8 / sqrt(n) of that. It does not depend on the number of tokens, as long as
- * that is at least AMX_MIN_TOKENS.
+ * A unit of 32 columns of T tokens and R rows is T R / 16 cycles of tiles, about 92 R / 16 of expanding
+ * weights (184 vector instructions a panel, two a cycle) and 8 T of rounding activations, which come from the
+ * second-level cache or beyond: with 512 rows, 512 tokens spend 70 % of the time in tiles, 128 tokens half,
+ * 32 tokens a quarter. vpdpbusd needs 7 T R / 16.
+ *
+ * Error: weights and activations are rounded to 8 bits, by at most 2^-8 of their value. So a result is within
+ * 2^-7 + 2^-16 of the sum of its terms' magnitudes, F32 sums aside; errors are random, n like terms are off
+ * by about 2^-8 / sqrt(n). It does not depend on the number of tokens from AMX_MIN_TOKENS on.
  *
  * tests/kern runs this file with emulated tiles where the processor has none. */
 #if (defined(__AMX_BF16__) && defined(__AVX512VNNI__)) || defined(KERN_EMULATE_AMX)
@@ -20,15 +23,13 @@
 #include "kern/isa.h"
 #include "kern/packed_unit.h"
 
-/* For a unit of 16 rows the tiles take n_tokens cycles (16 for each 16 tokens) and expanding takes 90; vpdpbusd
- * takes 7 cycles a token. From 16 tokens on this is less, but up to 32 the tiles of two panels and two times 16
- * tokens would be half empty. */
+/* Fewer are as fast with vpdpbusd, whose results are closer; kern.h promises this number. */
 #define AMX_MIN_TOKENS 32
 
 #define TILE         16 /* tokens, or rows */
 #define TILE_BYTES   1024
 #define BLOCK_UNITS  8   /* 256 columns: 2 x 2 tiles run for 512 cycles between loading and storing sums */
-#define CHUNK_TOKENS 512 /* tokens for which a block is expanded; 1/6 of the time then goes into that */
+#define CHUNK_TOKENS 512 /* tokens for which a block of weights is expanded; 1/6 of the tiles' time */
 
 /* A tile of activations: [16 tokens][32 columns]; of weights: [16 pairs of columns][16 rows][2]. */
 struct tile {
@@ -37,7 +38,7 @@ struct tile {
 
 struct amx_scratch {
     struct tile x[CHUNK_TOKENS / TILE][BLOCK_UNITS];
-    struct tile w[2][BLOCK_UNITS]; /* of two panels of rows */
+    struct tile w[2][BLOCK_UNITS];            /* of two panels of rows */
     _Alignas(64) float y[2 * TILE][2 * TILE]; /* where a block of results would reach over the edge */
 };
 _Static_assert(sizeof(struct amx_scratch) <= KERN_SCRATCH_BYTES, "the scratch suffices");
@@ -50,8 +51,8 @@ struct tile_config {
 };
 _Static_assert(sizeof(struct tile_config) == 64, "as the processor defines it");
 
-/* The compiler must have written to memory all that tiles read: the intrinsics do not tell it so (those of gcc
- * 12 name no memory, or for the configuration only its first bytes). */
+/* The compiler must have written to memory all that tiles read: the intrinsics do not tell it so (those of
+ * gcc 12 name no memory, or for the configuration only its first bytes). */
 #define TILES_READ_MEMORY() __asm__ volatile("" ::: "memory")
 
 static void configure_tiles(void)
@@ -166,7 +167,8 @@ static void take_rows(const struct kern_mat *w, int32_t r, int32_t row1, int32_t
     for (int32_t u = 0; u < n_units; u++) {
         struct tile rows; /* [row][32 columns] */
         for (int32_t i = 0; i < TILE; i++) {
-            const char *row = (const char *)w->data + (size_t)(r + i < row1 ? r + i : row1 - 1) * w->row_bytes;
+            const char *row =
+                (const char *)w->data + (size_t)(r + i < row1 ? r + i : row1 - 1) * w->row_bytes;
             take_16_bits(w->type, (const uint16_t *)row, c + u * PACK_UNIT, w->n_cols, rows.v + 32 * i);
         }
         for (int32_t part = 0; part < 4; part++) { /* 8 rows x 8 pairs of columns */
@@ -207,8 +209,8 @@ static void take_panel(const struct kern_mat *w, int32_t r, int32_t row1, int32_
     }
 }
 
-/* y = (or +=, unless is_first) 32 tokens x 32 rows, n_units units of columns. Four chains of TDPBF16PS hide
- * its latency of 52 cycles; a step of them takes 64 cycles, its four loads 32. */
+/* y = (or +=, unless is_first) 32 tokens x 32 rows, n_units units of columns. Four sums hide the latency of
+ * 52 cycles: a step takes 64 cycles, its four loads of 16 cache lines 32 of the two load ports. */
 static void multiply_tiles(const struct tile *x0, const struct tile *x1, const struct tile *w0,
                            const struct tile *w1, int32_t n_units, bool is_first, float *y, size_t y_stride)
 {
@@ -301,6 +303,7 @@ static void matmul(const struct kern_mat *w, const struct kern_act *x, int32_t r
 const struct kern kern_amx = {
     .isa = "amx",
     .reads_packed = true,
+    .task_rows = 512,
     .quantize = kern_avx2_quantize,
     .dequantize = kern_ref_dequantize,
     .matmul = matmul,

@@ -1,8 +1,8 @@
-/* Matrix products with AVX2. Three shapes:
+/* Matrix products with AVX2 of weights as they lie in the file. Three shapes:
  *
  * - Quantized, one token: bound by memory bandwidth. Two rows at a time are unpacked and multiplied.
- * - Quantized, several tokens: bound by arithmetic. 16 rows are unpacked into a panel (panel_avx2.h), then
- *   tiles of 16 rows by up to four tokens are computed in registers.
+ * - Quantized, several tokens: bound by arithmetic. 16 rows are unpacked into a panel (panel_avx2.h), which
+ * is then multiplied like one of packed weights (tile_avx2.h).
  * - F32, F16, BF16: tiles of four rows by up to three tokens with fused multiply-add.
  *
  * Each is one function that is instantiated for every format by inlining it with constants. */
@@ -11,11 +11,6 @@
 #include "kern/isa.h"
 #include "kern/panel_avx2.h"
 
-#define TILE_TOKENS 4
-
-/* Compute a vector here. Otherwise the compiler reorders sums so that many products are alive at once, which
- * do not fit the registers. */
-#define IN_REGISTER(v) __asm__("" : "+x"(v))
 /* Keep an array in memory, whence an element is broadcast by the load itself. */
 #define IN_MEMORY(array) __asm__("" : "+m"(array))
 
@@ -43,7 +38,7 @@ struct row_sums {
 
 /* Add the product of n units of one row with those of one token. xd and xs are the token's scales and
  * sums, zero past the n-th unit. */
-ALWAYS_INLINE void dot_span(const struct span *s, int32_t n, struct span_class c, const int8_t *xq, __m256 xd,
+ALWAYS_INLINE void dot_span(const struct span *s, int32_t n, struct tile_class c, const int8_t *xq, __m256 xd,
                             const __m256 xs[2], struct row_sums *acc)
 {
     _Alignas(32) float d[SPAN_UNITS];
@@ -125,133 +120,23 @@ ALWAYS_INLINE void decode(const struct kern_mat *w, const struct kern_act *x, in
     }
 }
 
-/* Integer dot products of one panel unit with n_tokens (constant) tokens: sums[token][group of 8 rows]. */
-ALWAYS_INLINE void tile_unit(const struct panel_unit *p, const int8_t *const xq[], int32_t n_tokens,
-                             struct span_class c, __m256i sums[][2])
+ALWAYS_INLINE void run(const struct tile_run *r, struct span_format f)
 {
-    const __m256i ones = _mm256_set1_epi16(1);
-    for (int32_t t = 0; t < n_tokens; t++) sums[t][0] = sums[t][1] = _mm256_setzero_si256();
-    UNROLL
-    for (int32_t step = 0; step < PANEL_STEPS; step += c.depth) {
-        __m256i pairs[TILE_TOKENS][2];
-        UNROLL
-        for (int32_t i = step; i < step + c.depth; i++) {
-            __m256i q[2] = {load_bytes(p->q[i][0]), load_bytes(p->q[i][8])};
-            for (int32_t t = 0; t < n_tokens; t++) {
-                int32_t four;
-                memcpy(&four, xq[t] + 4 * i, sizeof four);
-                __m256i x = _mm256_set1_epi32(four);
-                for (int32_t g = 0; g < 2; g++) {
-                    __m256i product = multiply_pairs(q[g], x, c.is_signed);
-                    pairs[t][g] = i == step ? product : _mm256_add_epi16(pairs[t][g], product);
-                    IN_REGISTER(pairs[t][g]);
-                }
-            }
-        }
-        for (int32_t g = 0; g < 2; g++) {
-            __m256i scale = c.has_halves ? load_bytes(&p->scale[step / (PANEL_STEPS / 2)][8 * g]) : ones;
-            for (int32_t t = 0; t < n_tokens; t++) {
-                sums[t][g] = _mm256_add_epi32(sums[t][g], _mm256_madd_epi16(pairs[t][g], scale));
-                IN_REGISTER(sums[t][g]);
-            }
-        }
+    for (int32_t u = 0; u < r->n_units; u += TILE_RUN_UNITS) {
+        const struct tile_run part = tile_run_part(r, u);
+        panel_build(&part, f);
+        kern_avx2_multiply_panel(&part, f.class);
     }
-}
-
-/* Add the minima of one panel unit times the sums of the tokens. */
-ALWAYS_INLINE void tile_minima(const struct panel_unit *p, const struct token *tokens, int32_t u,
-                               int32_t n_tokens, bool has_halves, __m256 acc[][2])
-{
-    for (int32_t t = 0; t < n_tokens; t++) {
-        float first = tokens[t].s[2 * u], second = tokens[t].s[2 * u + 1];
-        __m256 s0 = _mm256_set1_ps(has_halves ? first : first + second), s1 = _mm256_set1_ps(second);
-        for (int32_t g = 0; g < 2; g++) {
-            acc[t][g] = _mm256_fmadd_ps(_mm256_load_ps(&p->m[0][8 * g]), s0, acc[t][g]);
-            if (has_halves) acc[t][g] = _mm256_fmadd_ps(_mm256_load_ps(&p->m[1][8 * g]), s1, acc[t][g]);
-        }
-    }
-}
-
-/* out[token][row] = units 0..n-1 of a panel times n_tokens (constant) tokens. */
-ALWAYS_INLINE void tile(const struct panel_unit *units, int32_t n, const struct token *tokens,
-                        int32_t n_tokens, struct span_class c, float out[][PANEL_ROWS])
-{
-    __m256 acc[TILE_TOKENS][2];
-    for (int32_t t = 0; t < n_tokens; t++) acc[t][0] = acc[t][1] = _mm256_setzero_ps();
-    for (int32_t u = 0; u < n; u++) {
-        const struct panel_unit *p = &units[u];
-        const int8_t *xq[TILE_TOKENS];
-        for (int32_t t = 0; t < n_tokens; t++) xq[t] = tokens[t].q + u * UNIT_LEN;
-        __m256i sums[TILE_TOKENS][2];
-        tile_unit(p, xq, n_tokens, c, sums);
-        for (int32_t g = 0; g < 2; g++) {
-            __m256 d = _mm256_load_ps(&p->d[8 * g]);
-            for (int32_t t = 0; t < n_tokens; t++) {
-                __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[t][g]), d);
-                acc[t][g] = _mm256_fmadd_ps(scaled, _mm256_set1_ps(tokens[t].d[u]), acc[t][g]);
-            }
-        }
-        if (c.has_min) tile_minima(p, tokens, u, n_tokens, c.has_halves, acc);
-    }
-    for (int32_t t = 0; t < n_tokens; t++) {
-        _mm256_store_ps(out[t], acc[t][0]);
-        _mm256_store_ps(out[t] + 8, acc[t][1]);
-    }
-}
-
-/* A panel times all tokens. unit0 is its first unit within the row. */
-ALWAYS_INLINE void multiply_panel(const struct panel *p, int32_t unit0, int32_t n, const struct kern_act *x,
-                                  struct span_class c, int32_t n_rows, float *y, size_t y_stride)
-{
-    for (int32_t t = 0; t < x->n_tokens; t += TILE_TOKENS) {
-        _Alignas(32) float acc[TILE_TOKENS][PANEL_ROWS];
-        struct token tokens[TILE_TOKENS];
-        int32_t n_tokens = x->n_tokens - t < TILE_TOKENS ? x->n_tokens - t : TILE_TOKENS;
-        for (int32_t i = 0; i < n_tokens; i++) tokens[i] = token_at(x, t + i, unit0);
-        switch (n_tokens) {
-        case 1:
-            tile(p->units, n, tokens, 1, c, acc);
-            break;
-        case 2:
-            tile(p->units, n, tokens, 2, c, acc);
-            break;
-        case 3:
-            tile(p->units, n, tokens, 3, c, acc);
-            break;
-        default:
-            tile(p->units, n, tokens, 4, c, acc);
-            break;
-        }
-        panel_put(acc, n_tokens, n_rows, unit0 == 0, y + (size_t)t * y_stride, y_stride);
-    }
-}
-
-/* The instances of multiply_panel, one for each class; formats share them. */
-#define DEFINE_MULTIPLY(name, class)                                                                         \
-    static void name(const struct panel *p, int32_t unit0, int32_t n, const struct kern_act *x,              \
-                     int32_t n_rows, float *y, size_t y_stride)                                              \
-    {                                                                                                        \
-        multiply_panel(p, unit0, n, x, class, n_rows, y, y_stride);                                          \
-    }
-DEFINE_MULTIPLY(multiply_signed, SPAN_SIGNED)
-DEFINE_MULTIPLY(multiply_4_bits, SPAN_4_BITS)
-DEFINE_MULTIPLY(multiply_5_bits, SPAN_5_BITS)
-DEFINE_MULTIPLY(multiply_6_bits, SPAN_6_BITS)
-
-ALWAYS_INLINE panel_fn *multiply_of(struct span_class c)
-{
-    if (c.is_signed) return multiply_signed;
-    return c.depth == 8 ? multiply_4_bits : c.depth == 4 ? multiply_5_bits : multiply_6_bits;
 }
 
 ALWAYS_INLINE void matmul_quantized(const struct kern_mat *w, const struct kern_act *x, int32_t row0,
                                     int32_t row1, float *y, size_t y_stride, void *scratch,
-                                    struct span_format f)
+                                    struct span_format f, tile_run_fn *run_format)
 {
     if (x->n_tokens == 1) {
         decode(w, x, row0, row1, y, f);
     } else {
-        panel_matmul(w, x, row0, row1, y, y_stride, scratch, f, multiply_of(f.class));
+        tile_matmul(w, x, row0, row1, y, y_stride, scratch, 0, f.class, run_format);
     }
 }
 
@@ -334,10 +219,14 @@ typedef void matmul_fn(const struct kern_mat *w, const struct kern_act *x, int32
                        float *y, size_t y_stride, void *scratch);
 
 #define DEFINE_MATMUL(type, name, format)                                                                    \
+    static void run_##name(const struct tile_run *r)                                                         \
+    {                                                                                                        \
+        run(r, format);                                                                                      \
+    }                                                                                                        \
     static void matmul_##name(const struct kern_mat *w, const struct kern_act *x, int32_t row0,              \
                               int32_t row1, float *y, size_t y_stride, void *scratch)                        \
     {                                                                                                        \
-        matmul_quantized(w, x, row0, row1, y, y_stride, scratch, format);                                    \
+        matmul_quantized(w, x, row0, row1, y, y_stride, scratch, format, run_##name);                        \
     }
 SPAN_FORMATS(DEFINE_MATMUL)
 
@@ -355,7 +244,7 @@ DEFINE_MATMUL_PLAIN(KERN_BF16, bf16)
 void kern_avx2_matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
                       float *y, size_t y_stride, void *scratch)
 {
-    _Static_assert(sizeof(struct panel) <= KERN_SCRATCH_BYTES, "the panel fits the scratch");
+    _Static_assert(sizeof(struct tile_scratch) <= KERN_SCRATCH_BYTES, "the panel fits the scratch");
     static matmul_fn *const instances[KERN_TYPE_END] = {
 #define ENTRY(type, name, format) [type] = matmul_##name,
         SPAN_FORMATS(ENTRY)

@@ -7,19 +7,6 @@
 
 #include "kern/tile_avx2.h"
 
-/* Weights are fetched this far ahead of their use, since the processor's own prefetching stops at the end of
- * each page. */
-#ifndef PREFETCH
-#define PREFETCH 4096
-#endif
-
-/* Addresses past the end of the weights are harmless. */
-ALWAYS_INLINE void prefetch_unit(const uint8_t *unit, struct packed_format f)
-{
-    for (size_t i = 0; i < f.unit_bytes; i += 64)
-        _mm_prefetch((const char *)unit + PREFETCH + i, _MM_HINT_T0);
-}
-
 ALWAYS_INLINE struct tile_class class_of(struct packed_format f)
 {
     switch (f.type) {
@@ -31,7 +18,7 @@ ALWAYS_INLINE struct tile_class class_of(struct packed_format f)
     case KERN_Q5_0:
         return TILE_5_OFFSET;
     case KERN_Q6_K:
-        return TILE_6_OFFSET;
+        return TILE_6_HALVES;
     case KERN_Q5_1:
     case KERN_Q5_K:
         return TILE_5_MIN;
@@ -40,10 +27,25 @@ ALWAYS_INLINE struct tile_class class_of(struct packed_format f)
     }
 }
 
+/* 16 integer scales as struct tile_scales wants them. */
+ALWAYS_INLINE struct v16i scale_pairs(const uint8_t *scales)
+{
+    struct v16i pairs;
+    for (int32_t g = 0; g < 2; g++) {
+        __m256i v = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(scales + 8 * g)));
+        pairs.v[g] = _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa);
+    }
+    return pairs;
+}
+
 ALWAYS_INLINE struct tile_scales scales_of(struct packed_format f, const uint8_t *header, const uint8_t *unit)
 {
     const struct packed_scales s = packed_scales(f, header, unit);
-    return (struct tile_scales){.d = {s.d[0], s.d[1]}, .m = {s.m, v16_zero()}};
+    if (!f.has_halves) return (struct tile_scales){.d = s.d[0], .m = {s.m}};
+    const struct v16f offset = v16_set1(-(float)f.offset); /* of each half it makes a minimum */
+    return (struct tile_scales){.d = v16_load_f16(header),
+                                .m = {v16_mul(s.d[0], offset), v16_mul(s.d[1], offset)},
+                                .scale = {scale_pairs(unit), scale_pairs(unit + PACK_ROWS)}};
 }
 
 /* Where a run begins in the packed matrix. */
@@ -64,7 +66,7 @@ ALWAYS_INLINE void multiply_tile(const struct tile_run *r, const struct tile_tok
     for (int32_t u = 0; u < r->n_units; block += packed_block_bytes(f)) {
         const uint8_t *unit = block + f.header_bytes;
         for (int32_t i = 0; i < f.n_units; i++, u++, unit += f.unit_bytes) {
-            if (must_prefetch) prefetch_unit(unit, f);
+            if (must_prefetch) prefetch(unit + PREFETCH_BYTES, f.unit_bytes);
             const struct tile_scales w = scales_of(f, block, unit);
             tile_unit(f, unit, &w, class_of(f), tokens, (size_t)u, n_tokens, acc);
         }
@@ -97,16 +99,20 @@ ALWAYS_INLINE void multiply(const struct tile_run *r, struct packed_format f)
 /* Unpack a run of at most TILE_RUN_UNITS. */
 ALWAYS_INLINE void unpack(const struct tile_run *r, struct packed_format f)
 {
+    const struct tile_class c = class_of(f);
     const uint8_t *block = run_data(r, f);
     struct panel_unit *p = r->panel, *end = p + r->n_units;
     for (; p < end; block += packed_block_bytes(f)) {
         const uint8_t *unit = block + f.header_bytes;
         for (int32_t i = 0; i < f.n_units; i++, p++, unit += f.unit_bytes) {
-            prefetch_unit(unit, f);
+            prefetch(unit + PREFETCH_BYTES, f.unit_bytes);
             const struct tile_scales w = scales_of(f, block, unit);
-            for (int32_t half = 0; half < 2; half++) {
-                v16_store_f32(p->d[half], w.d[half]);
-                v16_store_f32(p->m[half], w.m[half]);
+            v16_store_f32(p->d, w.d);
+            if (c.has_min) v16_store_f32(p->m[0], w.m[0]);
+            if (c.has_halves) {
+                v16_store_f32(p->m[1], w.m[1]);
+                v16_store_bytes(p->scale[0], w.scale[0]);
+                v16_store_bytes(p->scale[1], w.scale[1]);
             }
             UNROLL
             for (int32_t s = 0; s < PACKED_STEPS; s++) v16_store_bytes(p->q[s], tile_step(f, unit, s));
@@ -121,8 +127,7 @@ ALWAYS_INLINE void run(const struct tile_run *r, struct packed_format f)
         return;
     }
     for (int32_t u = 0; u < r->n_units; u += TILE_RUN_UNITS) {
-        const int32_t left = r->n_units - u;
-        const struct tile_run part = tile_run_part(r, u, left < TILE_RUN_UNITS ? left : TILE_RUN_UNITS);
+        const struct tile_run part = tile_run_part(r, u);
         if (f.type == KERN_Q8_0) {
             multiply(&part, f);
         } else {

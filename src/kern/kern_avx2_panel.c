@@ -13,10 +13,10 @@ ALWAYS_INLINE void multiply_tile(const struct tile_run *r, const struct tile_tok
     tile_begin(tokens, n_tokens, r->is_first, acc);
     const struct panel_unit *p = r->panel;
     for (int32_t u = 0; u < r->n_units; u++, p++) {
-        struct tile_scales w;
+        struct tile_scales w = {.d = v16_load_f32(p->d)};
         for (int32_t half = 0; half < 2; half++) {
-            w.d[half] = v16_load_f32(p->d[half]);
             w.m[half] = v16_load_f32(p->m[half]);
+            w.scale[half] = v16_load(p->scale[half]);
         }
         tile_unit(bytes, p->q[0][0], &w, c, tokens, (size_t)u, n_tokens, acc);
     }
@@ -53,7 +53,7 @@ void kern_avx2_multiply_panel(const struct tile_run *r, struct tile_class c)
     } else if (c.depth == TILE_5_MIN.depth) {
         c.has_min ? multiply(r, TILE_5_MIN) : multiply(r, TILE_5_OFFSET);
     } else {
-        c.has_min ? multiply(r, TILE_6_MIN) : multiply(r, TILE_6_OFFSET);
+        multiply(r, TILE_6_HALVES);
     }
 }
 

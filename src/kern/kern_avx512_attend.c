@@ -38,48 +38,53 @@ ALWAYS_INLINE void score_rows(struct attend_scratch *s, int32_t row, int32_t n_r
     }
 }
 
-/* n_vec (1 or 2) vectors of columns from i of the slice on, for n_rows rows; of a single vector only the
- * lanes in mask belong to the head. n_rows, n_vec: constants. */
+/* n_vec vectors of columns from i of the slice on, for n_rows rows; only the lanes in mask belong to the
+ * head. n_rows, n_vec, mask: constants. */
 ALWAYS_INLINE void values_tile(const struct attend_scratch *s, const struct attend_group *g, int32_t n_rows,
                                int32_t n_vec, __mmask16 mask, struct attend_slice slice, int32_t i)
 {
-    __m512 acc[GROUP_ROWS][2];
+    __m512 acc[GROUP_ROWS][4], v[4];
     float *const *out = s->acc + g->row;
     UNROLL
     for (int32_t j = 0; j < n_rows; j++) {
         const float *from = out[j] + slice.first + i;
         __m512 shrink = _mm512_set1_ps(s->shrink[g->row + j]);
-        acc[j][0] = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, from), shrink);
-        if (n_vec == 2) acc[j][1] = _mm512_mul_ps(_mm512_loadu_ps(from + ATTEND_PANEL), shrink);
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++)
+            acc[j][c] = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, from + c * ATTEND_PANEL), shrink);
     }
-    const float *weights = s->weights[g->row];
-    const float *first = s->block + i * KERN_KV_BLOCK, *second = first + ATTEND_PANEL * KERN_KV_BLOCK;
+    const float *weights = s->weights[g->row], *values = s->block + i * KERN_KV_BLOCK;
     for (int32_t p = g->from; p < g->to; p++) {
-        __m512 a = _mm512_loadu_ps(first + p * ATTEND_PANEL), b = _mm512_setzero_ps();
-        if (n_vec == 2) b = _mm512_loadu_ps(second + p * ATTEND_PANEL);
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++)
+            v[c] = _mm512_loadu_ps(values + (c * KERN_KV_BLOCK + p) * ATTEND_PANEL);
         UNROLL
         for (int32_t j = 0; j < n_rows; j++) {
             __m512 weight = _mm512_set1_ps(weights[j * KERN_KV_BLOCK + p]);
-            acc[j][0] = _mm512_fmadd_ps(weight, a, acc[j][0]);
-            if (n_vec == 2) acc[j][1] = _mm512_fmadd_ps(weight, b, acc[j][1]);
+            UNROLL
+            for (int32_t c = 0; c < n_vec; c++) acc[j][c] = _mm512_fmadd_ps(weight, v[c], acc[j][c]);
         }
     }
     UNROLL
     for (int32_t j = 0; j < n_rows; j++) {
-        float *to = out[j] + slice.first + i;
-        _mm512_mask_storeu_ps(to, mask, acc[j][0]);
-        if (n_vec == 2) _mm512_storeu_ps(to + ATTEND_PANEL, acc[j][1]);
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++)
+            _mm512_mask_storeu_ps(out[j] + slice.first + i + c * ATTEND_PANEL, mask, acc[j][c]);
     }
 }
 
-/* All columns of the slice, for a constant number of rows. */
+/* All columns of the slice, for a constant number of rows. Few rows take more columns at a time, since two
+ * units that add with a latency of four cycles want eight sums. */
 ALWAYS_INLINE void values_rows(const struct attend_scratch *s, const struct attend_group *g, int32_t n_rows,
                                struct attend_slice slice)
 {
     int32_t i = 0;
+    if (n_rows <= 3) {
+        for (; i + 64 <= slice.n; i += 64) values_tile(s, g, n_rows, 4, 0xffff, slice, i);
+    }
     for (; i + 32 <= slice.n; i += 32) values_tile(s, g, n_rows, 2, 0xffff, slice, i);
-    for (; i < slice.n; i += 16) /* 16 columns, or the last 8 */
-        values_tile(s, g, n_rows, 1, slice.n - i >= 16 ? 0xffff : 0x00ff, slice, i);
+    for (; i + 16 <= slice.n; i += 16) values_tile(s, g, n_rows, 1, 0xffff, slice, i);
+    if (i < slice.n) values_tile(s, g, n_rows, 1, 0x00ff, slice, i);
 }
 
 /* An instance of both for every size of a group. */

@@ -146,10 +146,8 @@ CHUNK_INSTANCES(mmla_tile)
 static void multiply_chunk(const struct chunk *c, const struct kern_act *x, int32_t n_rows, float *y,
                            size_t y_stride, void *scratch)
 {
-    static chunk_tile_fn *const tiles[2][2][2] = CHUNK_TILES(mmla_tile); /* [has_min][has_halves] */
     zip_chunk(c, scratch);
-    chunk_tile_fn *const *tile = tiles[c->has_min][c->has_halves];
-    chunk_multiply(c, x, n_rows, y, y_stride, tile[0], tile[1]);
+    chunk_multiply(c, x, n_rows, y, y_stride, mmla_tile_instances);
 }
 
 void kern_i8mm_matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,

@@ -11,8 +11,9 @@
 #include "kern/chunk_neon.h"
 #include "kern/isa.h"
 
-#define TILE_TOKENS 4 /* 16 sums, 8 vectors of activations and 4 of products leave 4 registers for weights   \
-                       */
+#define TILE_TOKENS                                                                                          \
+    4 /* 16 sums, 8 vectors of activations and 4 of products leave 4 registers for weights                   \
+       */
 
 /* sums[token][row] = the whole panel times n_tokens (constant) tokens. */
 ALWAYS_INLINE void panel_tile(struct panel_format f, const uint8_t *panel, int32_t n_units,
@@ -250,10 +251,8 @@ CHUNK_INSTANCES(dot_tile)
 static void multiply_chunk(const struct chunk *c, const struct kern_act *x, int32_t n_rows, float *y,
                            size_t y_stride, void *scratch)
 {
-    static chunk_tile_fn *const tiles[2][2][2] = CHUNK_TILES(dot_tile); /* [has_min][has_halves] */
     (void)scratch;
-    chunk_tile_fn *const *tile = tiles[c->has_min][c->has_halves];
-    chunk_multiply(c, x, n_rows, y, y_stride, tile[0], tile[1]);
+    chunk_multiply(c, x, n_rows, y, y_stride, dot_tile_instances);
 }
 
 void kern_neon_matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,

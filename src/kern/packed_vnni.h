@@ -2,11 +2,11 @@
  * four products to 32 bits (vpdpbusd), for 16 rows at once. The vectors come from v16_*.h, included before.
  *
  * Weights are read in the form in which they are stored, whatever the number of tokens: unpacking takes a
- * tenth of the instructions of a tile of eight tokens, and one token waits for memory anyway. Tiles of 16 rows
- * by a few tokens run over all columns, a panel stays in the second-level cache for all tiles.
+ * tenth of the instructions of a tile of eight tokens, and one token waits for memory anyway. Tiles of 16
+ * rows by a few tokens run over all columns, a panel stays in the second-level cache for all tiles.
  *
- * What a token gets does not depend on the tile it is in: for each unit of 32 columns its integer sum, then one
- * fixed sequence of operations in F32. */
+ * What a token gets does not depend on the tile it is in: for each unit of 32 columns its integer sum, then
+ * one fixed sequence of operations in F32. */
 #ifndef KERN_PACKED_VNNI_H
 #define KERN_PACKED_VNNI_H
 
@@ -36,8 +36,8 @@ ALWAYS_INLINE void packed_take_factors(struct packed_format f, const struct kern
     const float times = f.offset ? -(float)f.offset : 1;
     for (int32_t t = 0; t < n; t++) {
         const float *d = x->d + (size_t)(t0 + t) * n_units, *s = x->s + (size_t)(t0 + t) * n_units * 2;
-        float *to = factors + (size_t)(t / V16_TILE_TOKENS) * n_units * packed_unit_factors(f) +
-                    t % V16_TILE_TOKENS;
+        float *to =
+            factors + (size_t)(t / V16_TILE_TOKENS) * n_units * packed_unit_factors(f) + t % V16_TILE_TOKENS;
         for (size_t u = 0; u < n_units; u++, to += packed_unit_factors(f)) {
             to[0] = d[u];
             to[V16_TILE_TOKENS] = times * (f.has_halves ? s[2 * u] : s[2 * u] + s[2 * u + 1]);
@@ -169,8 +169,8 @@ typedef void packed_matmul_fn(const struct kern_mat *w, const struct kern_act *x
 PACKED_FORMATS(PACKED_DEFINE_MATMUL)
 #undef PACKED_DEFINE_MATMUL
 
-/* kern.matmul. Weights that are not packed, in the first seconds of a model's life or because their format has
- * no packed form, are left to the AVX2 kernels. */
+/* kern.matmul. Weights that are not packed, in the first seconds of a model's life or because their format
+ * has no packed form, are left to the AVX2 kernels. */
 static void packed_matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
                           float *y, size_t y_stride, void *scratch)
 {

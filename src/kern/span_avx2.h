@@ -4,79 +4,55 @@
 #define KERN_SPAN_AVX2_H
 
 #include "kern/block.h"
-#include "kern/vec_avx2.h"
+#include "kern/tile_avx2.h"
 
 #define SPAN_UNITS SUPER_UNITS
 
 /* Without halves: weight[i] = d[i / 32] * q[i] + m[i / 32].
  * With halves: weight[i] = d[i / 32] * scale[i / 16] * q[i] + m[i / 16].
- * Unpackers leave alone what their format lacks (struct span_class); absent minima are 0. */
+ * Unpackers leave alone what their format lacks (struct tile_class); absent minima are 0. */
 struct span {
     _Alignas(32) uint8_t q[SPAN_UNITS][UNIT_LEN]; /* or int8_t */
     _Alignas(32) float d[SPAN_UNITS];
     _Alignas(32) float m[2 * SPAN_UNITS];
     _Alignas(32) int16_t scale[2 * SPAN_UNITS];
-    _Alignas(32) int32_t scale_pairs[2 * SPAN_UNITS]; /* each scale in both halves of a lane, for panels */
+    _Alignas(32) int32_t scale_pairs[2 * SPAN_UNITS]; /* as in struct tile_scales, for panels */
 };
 
 /* Unpack n units from src: 8, or a number from span_step where has_tail. */
 typedef void span_fn(const void *src, int32_t n, struct span *s);
-
-/* What a dot product must know of a format. depth is how many sums of two products q * x, |x| <= 127, add
- * up in 16 bits: 32767 / (2 * 127 * max q), as a power of two. */
-struct span_class {
-    bool is_signed;  /* q is int8_t; then there are no minima and depth is 1 */
-    bool has_min;    /* true with halves */
-    bool has_halves; /* integer scales, and minima, of 16 weights */
-    int32_t depth;
-};
 
 /* What a kernel is instantiated for: passed by value as a constant, and folded away by inlining. */
 struct span_format {
     span_fn *unpack;
     size_t bytes;  /* of eight units */
     bool has_tail; /* 32 weights in a block: the units of a row need not be a multiple of eight */
-    struct span_class class;
+    struct tile_class class;
 };
-
-#define SPAN_SIGNED ((struct span_class){.is_signed = true, .depth = 1})
-#define SPAN_4_BITS ((struct span_class){.has_min = true, .depth = 8})
-#define SPAN_5_BITS ((struct span_class){.has_min = true, .depth = 4})
-#define SPAN_6_BITS ((struct span_class){.has_min = true, .has_halves = true, .depth = 2})
 
 #define SPAN_SMALL(unpack, block, class) ((struct span_format){unpack, 8 * sizeof(struct block), true, class})
 #define SPAN_SUPER(unpack, block, class) ((struct span_format){unpack, sizeof(struct block), false, class})
 
 /* All quantized formats: the type, the end of function names, and the format. */
 #define SPAN_FORMATS(X)                                                                                      \
-    X(KERN_Q8_0, q8_0, SPAN_SMALL(span_q8_0, block_q8_0, SPAN_SIGNED))                                       \
-    X(KERN_Q4_0, q4_0, SPAN_SMALL(span_q4_0, block_q4_0, SPAN_4_BITS))                                       \
-    X(KERN_Q4_1, q4_1, SPAN_SMALL(span_q4_1, block_q4_1, SPAN_4_BITS))                                       \
-    X(KERN_Q5_0, q5_0, SPAN_SMALL(span_q5_0, block_q5_0, SPAN_5_BITS))                                       \
-    X(KERN_Q5_1, q5_1, SPAN_SMALL(span_q5_1, block_q5_1, SPAN_5_BITS))                                       \
-    X(KERN_IQ4_NL, iq4_nl, SPAN_SMALL(span_iq4_nl, block_q4_0, SPAN_SIGNED))                                 \
-    X(KERN_Q2_K, q2_k, SPAN_SUPER(span_q2_k, block_q2_k, SPAN_6_BITS))                                       \
-    X(KERN_Q3_K, q3_k, SPAN_SUPER(span_q3_k, block_q3_k, SPAN_6_BITS))                                       \
-    X(KERN_Q4_K, q4_k, SPAN_SUPER(span_q4_k, block_q4_k, SPAN_4_BITS))                                       \
-    X(KERN_Q5_K, q5_k, SPAN_SUPER(span_q5_k, block_q5_k, SPAN_5_BITS))                                       \
-    X(KERN_Q6_K, q6_k, SPAN_SUPER(span_q6_k, block_q6_k, SPAN_6_BITS))                                       \
-    X(KERN_IQ4_XS, iq4_xs, SPAN_SUPER(span_iq4_xs, block_iq4_xs, SPAN_SIGNED))
+    X(KERN_Q8_0, q8_0, SPAN_SMALL(span_q8_0, block_q8_0, TILE_SIGNED))                                       \
+    X(KERN_Q4_0, q4_0, SPAN_SMALL(span_q4_0, block_q4_0, TILE_4_MIN))                                        \
+    X(KERN_Q4_1, q4_1, SPAN_SMALL(span_q4_1, block_q4_1, TILE_4_MIN))                                        \
+    X(KERN_Q5_0, q5_0, SPAN_SMALL(span_q5_0, block_q5_0, TILE_5_MIN))                                        \
+    X(KERN_Q5_1, q5_1, SPAN_SMALL(span_q5_1, block_q5_1, TILE_5_MIN))                                        \
+    X(KERN_IQ4_NL, iq4_nl, SPAN_SMALL(span_iq4_nl, block_q4_0, TILE_SIGNED))                                 \
+    X(KERN_Q2_K, q2_k, SPAN_SUPER(span_q2_k, block_q2_k, TILE_6_HALVES))                                     \
+    X(KERN_Q3_K, q3_k, SPAN_SUPER(span_q3_k, block_q3_k, TILE_6_HALVES))                                     \
+    X(KERN_Q4_K, q4_k, SPAN_SUPER(span_q4_k, block_q4_k, TILE_4_MIN))                                        \
+    X(KERN_Q5_K, q5_k, SPAN_SUPER(span_q5_k, block_q5_k, TILE_5_MIN))                                        \
+    X(KERN_Q6_K, q6_k, SPAN_SUPER(span_q6_k, block_q6_k, TILE_6_HALVES))                                     \
+    X(KERN_IQ4_XS, iq4_xs, SPAN_SUPER(span_iq4_xs, block_iq4_xs, TILE_SIGNED))
 
 /* How many units to take next when n > 0 are left. Callers branch on the three values, so that unpackers
  * are compiled for constants. */
 ALWAYS_INLINE int32_t span_step(int32_t n)
 {
     return n >= SPAN_UNITS ? SPAN_UNITS : n >= 4 ? 4 : 1;
-}
-
-/* Weights are fetched this far ahead of their use, since the processor's own prefetching stops at the end of
- * each page. Measured: decoding from memory is 1.4 times as fast as without. */
-#define PREFETCH_BYTES 8192
-
-/* Addresses past the end of the weights are harmless. */
-ALWAYS_INLINE void prefetch(const char *p, size_t bytes)
-{
-    for (size_t i = 0; i < bytes; i += 64) _mm_prefetch(p + i, _MM_HINT_T0);
 }
 
 /* The activations of one token. */
@@ -156,10 +132,9 @@ ALWAYS_INLINE void span_set_scales(struct span *s, __m128i bytes, float d, float
 {
     _mm256_store_ps(s->d, _mm256_set1_ps(d));
     store_bytes(s->scale, _mm256_cvtepi8_epi16(bytes));
-    __m256 factor = _mm256_set1_ps(d * offset);
     for (int32_t i = 0; i < 2; i++) {
         __m256i v = _mm256_cvtepi8_epi32(i ? _mm_srli_si128(bytes, 8) : bytes);
-        _mm256_store_ps(s->m + 8 * i, _mm256_mul_ps(_mm256_cvtepi32_ps(v), factor));
+        _mm256_store_ps(s->m + 8 * i, _mm256_mul_ps(_mm256_cvtepi32_ps(v), _mm256_set1_ps(d * offset)));
         store_bytes(s->scale_pairs + 8 * i, _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa));
     }
 }

@@ -124,8 +124,7 @@ ALWAYS_INLINE struct v16f v16_mul(struct v16f a, struct v16f b)
 
 ALWAYS_INLINE struct v16f v16_fma(struct v16f a, struct v16f b, struct v16f c)
 {
-    return (struct v16f){
-        {_mm256_fmadd_ps(a.v[0], b.v[0], c.v[0]), _mm256_fmadd_ps(a.v[1], b.v[1], c.v[1])}};
+    return (struct v16f){{_mm256_fmadd_ps(a.v[0], b.v[0], c.v[0]), _mm256_fmadd_ps(a.v[1], b.v[1], c.v[1])}};
 }
 
 #endif

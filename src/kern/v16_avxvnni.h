@@ -12,8 +12,8 @@ ALWAYS_INLINE struct v16i v16_dot(struct v16i sum, struct v16i q, const int8_t x
     int32_t four;
     memcpy(&four, x, sizeof four);
     __m256i all = _mm256_set1_epi32(four);
-    return (struct v16i){{_mm256_dpbusd_avx_epi32(sum.v[0], q.v[0], all),
-                          _mm256_dpbusd_avx_epi32(sum.v[1], q.v[1], all)}};
+    return (struct v16i){
+        {_mm256_dpbusd_avx_epi32(sum.v[0], q.v[0], all), _mm256_dpbusd_avx_epi32(sum.v[1], q.v[1], all)}};
 }
 
 #endif

@@ -145,8 +145,8 @@ static void build_main(void *ctx)
 
 static enum err start_building(struct weight_pack *p, struct errmsg *msg)
 {
-    atomic_store_explicit(&p->state, WEIGHT_PACK_BUILDING,
-                          memory_order_relaxed); /* before there is a thread */
+    /* Relaxed: there is no other thread yet. */
+    atomic_store_explicit(&p->state, WEIGHT_PACK_BUILDING, memory_order_relaxed);
     atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
     p->is_building = true;
     enum err err = thread_start(build_main, p, msg);

@@ -12,8 +12,8 @@ void pages_release(void *p, size_t bytes); /* tolerates null */
  * p and bytes are multiples of pages_size. */
 void pages_forget(void *p, size_t bytes);
 
-/* Ask for large pages of memory in a reservation that will be used much: fewer page faults and TLB misses, but
- * memory becomes resident in coarser steps. A hint. */
+/* Ask for large pages of memory in a reservation that will be used much: fewer page faults and TLB misses,
+ * but memory becomes resident in coarser steps. A hint. */
 void pages_prefer_huge(void *p, size_t bytes);
 
 /* Bytes of the system's memory pages. */

@@ -1,4 +1,4 @@
-"""inline bench: its reports have the keys that are documented, and figures that can be true."""
+"""inline bench trace, inline bench context and bench/compare: the documented keys, and figures that can be true."""
 
 import json
 import pathlib
@@ -138,61 +138,6 @@ class TraceTest(BenchTest):
         self.fails("bench", "trace", path, "--line", 1, "--type", "x", "--move", "yes", status=2, says="off on")
 
 
-class ModelTest(BenchTest):
-    def test_everything(self):
-        """A model with few positions: what is measured beyond them has no meaning, but is measured."""
-        out = self.report("model", "--runs", 1, "--neighbour", timeout=110)
-        speeds = ("prefill_32", "prefill_128", "prefill_512", "prefill_2048", "decode_64", "decode_64_depth_1024",
-                  "decode_64_depth_2048", "decode_64_neighbour")
-        for key in [f"{name}_tokens_per_s" for name in speeds] + [f"batch_{n}_ms" for n in (1, 2, 4, 8, 16)]:
-            self.assertGreater(out[key], 0, key)
-        # Both are rounded to a thousandth, and tiny models take a few hundredths of a millisecond.
-        self.assertAlmostEqual(out["batch_8_over_1"], out["batch_8_ms"] / out["batch_1_ms"], delta=0.2 * out["batch_8_over_1"])
-        self.assertGreaterEqual(out["load_to_first_token_ms"], out["load_ms"])
-        self.assertGreaterEqual(out["cancel_max_ms"], out["cancel_p50_ms"])
-
-    def test_only(self):
-        out = self.report("model", "--only", "decode,batch_2", "--runs", 1)
-        self.assertIn("decode_64_tokens_per_s", out)
-        self.assertIn("batch_2_ms", out)
-        for key in ("prefill_512_tokens_per_s", "cancel_max_ms", "batch_8_over_1", "perplexity"):
-            self.assertNotIn(key, out)
-        self.fails("bench", "model", "--only", "decode,speed", status=2, says=["speed", "prefill_512", "cancel"])
-
-    def test_packed(self):
-        quantized = FIXTURES / "models" / "format-q8_0.gguf"
-        plain = self.report("model", quantized, "--only", "decode", "--runs", 1, "--packed", "off")
-        self.assertFalse(plain["packed"])
-        packed = self.report("model", quantized, "--only", "decode", "--runs", 1, "--packed", "on")
-        self.assertTrue(packed["packed"])
-        again = self.report("model", quantized, "--only", "decode", "--runs", 1)
-        self.assertTrue(again["packed"])  # found where the run before left it
-        both = self.report("model", quantized, "--only", "decode", "--runs", 1, "--packed", "both")
-        self.assertGreater(both["unpacked"]["decode_64_tokens_per_s"], 0)
-
-    def test_perplexity(self):
-        """Of one run of tokens, the same whatever else is measured; a uniform guess would be the vocabulary's size."""
-        path = self.file(TEXT * 40)
-        out = self.report("model", "--only", "load", "--runs", 1, "--text", path)
-        self.assertGreater(out["text_tokens"], 500)
-        self.assertGreater(out["perplexity"], 1)
-        again = self.report("model", "--only", "decode", "--runs", 1, "--text", path, "--threads", 1)
-        self.assertAlmostEqual(out["loss"], again["loss"], places=4)
-        self.fails("bench", "model", "--only", "load", "--text", self.file(""), says="too short")
-
-    def test_plain(self):
-        out = self.succeeds("bench", "model", "--only", "decode,batch_1,cancel", "--runs", 1).out
-        for word in ("load to first token", "decode 64", "batch of 1", "cancelled", "memory"):
-            self.assertIn(word, out)
-
-    def test_usage(self):
-        self.fails("bench", status=2, says="model, trace or context")
-        self.fails("bench", "mdel", status=2, says="did you mean model?")
-        self.fails("bench", "model", "--kv", "f32", status=2, says="f16 q8_0")
-        self.fails("bench", "model", "a", "b", status=2, says="one MODEL")
-        self.fails("bench", "model", "nothing-like-it", says="nothing-like-it")
-
-
 class ContextTest(BenchTest):
     def test_context(self):
         out = self.report("context", "--lines", 500)
@@ -230,7 +175,7 @@ class CompareTest(BenchTest):
         self.assertGreaterEqual(out["default"]["total_p50_ms"], 40)
         self.assertEqual(out["suffix-first"]["answered_share"], 1)
         self.assertEqual(out["inline"]["keys"], 5)
-        self.assertGreater(out["ratio"]["default"]["total_p50_ms"], 0)
+        self.assertGreater(out["ratio"]["inline-moves"]["default"]["total_p50_ms"], 0)
         self.assertIn("| Inline |", self.compare("--trace", "--keys", 2, "--markdown"))
 
     def test_speed(self):

@@ -114,12 +114,17 @@ class PackTest(FrontTest):
     def test_complete_uses_but_does_not_build(self):
         source = self.home / "a.c"
         source.write_text("int main(void) {\n")
-        first = self.succeeds("complete", source, "--model", QUANTIZED, "--json")
+        self.succeeds("complete", source, "--model", QUANTIZED)
         self.assertEqual(self.files(), [])
         self.succeeds("model", "pack", QUANTIZED)
-        second = self.succeeds("complete", source, "--model", QUANTIZED, "--json")
-        self.assertEqual(json.loads(first.out)["text"], json.loads(second.out)["text"])
-        self.assertEqual(len(self.files()), 1)
+        pack = self.packs / self.files()[0]
+        os.utime(pack, (1, 1))
+        self.succeeds("complete", source, "--model", QUANTIZED, env={"INLINE_MODEL_PACK": "off"})
+        self.assertEqual(pack.stat().st_mtime, 1)
+        done = json.loads(self.succeeds("complete", source, "--model", QUANTIZED, "--json").out)
+        self.assertGreater(done["timings"]["generated_tokens"], 0)
+        self.succeeds("model", "info", QUANTIZED)
+        self.assertGreater(pack.stat().st_mtime, 1)  # opening a pack marks it as used
 
     def test_damaged_packs_are_ignored_found_and_replaced(self):
         source = self.home / "a.c"
@@ -171,7 +176,7 @@ class PackTest(FrontTest):
 
     def test_killed_while_building(self):
         model = self.home / "large.gguf"
-        write_large_model(model, 1 << 20)
+        write_large_model(model, 1 << 19)
         for _ in range(3):
             process = self.start_packing(model)
             process.send_signal(signal.SIGKILL)
@@ -186,7 +191,7 @@ class PackTest(FrontTest):
 
     def test_interrupted(self):
         model = self.home / "large.gguf"
-        write_large_model(model, 1 << 20)
+        write_large_model(model, 1 << 19)
         process = self.start_packing(model)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)

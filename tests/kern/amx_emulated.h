@@ -86,8 +86,8 @@ static inline float amx_bf16(const uint8_t *row, int32_t i)
     return amx_flush(f);
 }
 
-/* c[m][n] += a[m][.] . b[.][n]: pairs are summed in two chains of fused multiply-adds, first and second of each
- * pair, which are added to each other and then to c. Rounding is to nearest even. */
+/* c[m][n] += a[m][.] . b[.][n]: pairs are summed in two chains of fused multiply-adds, first and second of
+ * each pair, which are added to each other and then to c. Rounding is to nearest even. */
 static inline void amx_dpbf16ps(int32_t to, int32_t src1, int32_t src2)
 {
     struct amx_tile *c = amx_tile(to);

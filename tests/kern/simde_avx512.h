@@ -65,13 +65,13 @@ static inline void emulated_mask_storeu_ps(float *p, unsigned mask, __m512 v)
     }
 }
 
-#define _mm512_cvtepi32_ps     emulated_cvtepi32_ps
-#define _mm512_cvtph_ps        emulated_cvtph_ps
-#define _mm512_cvtepu8_epi32   emulated_cvtepu8_epi32
-#define _mm512_cvtepi8_epi32   emulated_cvtepi8_epi32
-#define _mm512_cvtepi32_epi16  emulated_cvtepi32_epi16
-#define _mm512_maskz_loadu_ps  emulated_maskz_loadu_ps
-#define _mm512_mask_storeu_ps  emulated_mask_storeu_ps
-#define KERN_EMULATE_AVX512    1
+#define _mm512_cvtepi32_ps    emulated_cvtepi32_ps
+#define _mm512_cvtph_ps       emulated_cvtph_ps
+#define _mm512_cvtepu8_epi32  emulated_cvtepu8_epi32
+#define _mm512_cvtepi8_epi32  emulated_cvtepi8_epi32
+#define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
+#define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps
+#define _mm512_mask_storeu_ps emulated_mask_storeu_ps
+#define KERN_EMULATE_AVX512   1
 
 #endif

@@ -16,7 +16,7 @@
 #include <cmocka.h>
 
 #include "infer/engine.h"
-#include "kern/kern.h"
+#include "kern/pack.h"
 #include "model/model.h"
 
 #define MAX_TOKENS 256
@@ -64,6 +64,7 @@ static const struct fixture {
     {"format-q6_k", &quantized},
     {"format-iq4_xs", &quantized},
 };
+static char pack_dir[] = "/tmp/inline-test-packs-XXXXXX";
 #define N_FIXTURES (sizeof fixtures / sizeof *fixtures)
 
 /* One prompt, with what the reference computes after it. */
@@ -218,23 +219,33 @@ static void check_case(struct subject *s, struct engine *engine, const struct ex
 
 /* All prompts with one kernel variant and number of threads, cut in several ways: whole, token by token, and
  * in odd sizes on both sides of the windows and batches that kernels work in. */
-static void check_engine(struct subject *s, const char *isa, int32_t n_threads)
+static void check_engine(struct subject *s, const char *isa, int32_t n_threads, bool is_packed)
 {
     static const int32_t pieces[] = {MAX_TOKENS, 1, 7, 33};
-    struct engine_options options = {.n_threads = n_threads, .isa = isa};
+    struct engine_options options = {
+        .n_threads = n_threads, .isa = isa, .pack_dir = is_packed ? pack_dir : NULL, .pack_build = true};
     struct engine *engine = NULL;
     struct errmsg msg = {0};
     if (engine_open(s->model, &options, &engine, &msg)) fail_msg("%s: %s", isa, msg.text);
+    assert_int_equal(engine_wait_packed(engine), is_packed);
     assert_string_equal(engine_isa(engine), isa);
     assert_int_equal(engine_threads(engine), n_threads);
     for (int32_t i = 0; i < s->n_cases; i++) {
         for (size_t p = 0; p < sizeof pieces / sizeof *pieces; p++) {
             char where[64];
-            snprintf(where, sizeof where, "%s, %d threads, pieces of %d", isa, n_threads, pieces[p]);
+            snprintf(where, sizeof where, "%s%s, %d threads, pieces of %d", isa, is_packed ? " packed" : "",
+                     n_threads, pieces[p]);
             check_case(s, engine, &s->cases[i], pieces[p], where);
         }
     }
     engine_close(&engine);
+}
+
+/* Whether some matrix of every layer has one; fixtures keep all of a layer's matrices in one format. */
+static bool has_packed_form(const struct model *m)
+{
+    const struct kern_mat *w = &m->layers[0].wq;
+    return pack_bytes(w->type, w->n_rows, w->n_cols) > 0;
 }
 
 static void test_fixture(void **state)
@@ -255,13 +266,28 @@ static void test_fixture(void **state)
         /* The reference kernels would take minutes and share memory in the same way as the others. */
         if (rest && *rest) continue;
 #endif
-        check_engine(&s, isa, 1);
-        check_engine(&s, isa, 2);
+        check_engine(&s, isa, 1, false);
+        check_engine(&s, isa, 2, false);
+        if (kern_select(isa)->reads_packed && has_packed_form(s.model)) check_engine(&s, isa, 2, true);
     }
     model_unref(&s.model);
     print_message("%-18s largest error %.4f (plain; bound %.2f), %.5f (rounded; bound %.3f) deviations\n",
                   s.fixture->name, s.worst.plain, s.fixture->bounds->plain, s.worst.rounded,
                   s.fixture->bounds->rounded);
+}
+
+static int make_pack_dir(void **state)
+{
+    (void)state;
+    return mkdtemp(pack_dir) ? 0 : -1;
+}
+
+static int remove_pack_dir(void **state)
+{
+    (void)state;
+    char command[64];
+    snprintf(command, sizeof command, "rm -r %s", pack_dir);
+    return system(command);
 }
 
 int main(void)
@@ -271,5 +297,5 @@ int main(void)
         tests[i] = (struct CMUnitTest){.name = fixtures[i].name,
                                        .test_func = test_fixture,
                                        .initial_state = (void *)(uintptr_t)&fixtures[i]};
-    return cmocka_run_group_tests_name("logits", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("logits", tests, make_pack_dir, remove_pack_dir);
 }

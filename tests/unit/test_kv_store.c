@@ -507,7 +507,11 @@ static void test_ceiling(void **state)
     assert_int_equal(count_files(&r), 3);
     kv_store_close(&s);
 
-    /* The order survives reopening; a lower ceiling deletes at once. */
+    /* The order survives reopening; a lower ceiling deletes at once, and first what is too large anyway. */
+    s = open_store(&r);
+    save_text(&r, s, 6, N_CTX);
+    assert_int_equal(count_files(&r), 4);
+    kv_store_close(&s);
     s = open_with(&r, KEY, r.shape, 2 * one);
     assert_int_equal(count_files(&r), 2);
     assert_true(has_text(&r, s, 3, 70) && has_text(&r, s, 5, 70) && !has_text(&r, s, 4, 70));
@@ -617,6 +621,9 @@ static void test_file_vanishes(void **state)
     assert_int_equal(kv_store_match(s, r.tokens, 100), 90);
     save(&r, s, 100);
     assert_int_equal(load(&r, s, r.tokens, 100), 100);
+    empty_dir(&r);
+    save(&r, s, 90); /* notices what is gone */
+    assert_int_equal(kv_store_bytes(s), file_size(in_dir(&r, only_file(&r))));
     empty_dir(&r);
     assert_int_equal(load(&r, s, r.tokens, 100), 0);
     assert_int_equal(kv_store_bytes(s), 0);

@@ -348,22 +348,14 @@ static void test_dirs_list(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_DIR(test_write_then_read),
-        IN_DIR(test_write_keeps_mode),
-        IN_DIR(test_write_replaces),
-        IN_DIR(test_write_failures),
-        IN_DIR(test_write_parts),
-        IN_DIR(test_write_to_full_disk),
-        IN_DIR(test_times),
-        IN_DIR(test_read_failures),
-        IN_DIR(test_read_appends),
-        IN_DIR(test_read_head),
-        IN_DIR(test_sizes),
-        IN_DIR(test_map),
-        IN_DIR(test_map_refuses),
-        IN_DIR(test_dirs_make),
-        IN_DIR(test_dirs_list),
-        cmocka_unit_test(test_dirs_path),
+        IN_DIR(test_write_then_read), IN_DIR(test_write_keeps_mode),
+        IN_DIR(test_write_replaces),  IN_DIR(test_write_failures),
+        IN_DIR(test_write_parts),     IN_DIR(test_write_to_full_disk),
+        IN_DIR(test_times),           IN_DIR(test_read_failures),
+        IN_DIR(test_read_appends),    IN_DIR(test_read_head),
+        IN_DIR(test_sizes),           IN_DIR(test_map),
+        IN_DIR(test_map_refuses),     IN_DIR(test_dirs_make),
+        IN_DIR(test_dirs_list),       cmocka_unit_test(test_dirs_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

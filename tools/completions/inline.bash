@@ -7,7 +7,7 @@ _inline() {
     local models
     models=$(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print $1}')
     case $prev in
-    --isa) words="exact ref avx2 avx512" ;;
+    --isa) words="exact ref avx2 avxvnni avx512 amx neon i8mm" ;;
     --color) words="auto always never" ;;
     --log-level) words="error warn info debug" ;;
     --model) words=$models ;;
@@ -31,7 +31,10 @@ _inline() {
             model\ pack) words="$settings --remove --json $models" ;;
             model\ rm) words="--yes $models" ;;
             config\ *) words="$settings --json --markdown" ;;
-            bench\ *) words="model $settings --runs --json $models" ;;
+            bench\ trace) words="$settings --json --line --column --type --keys --rate --check --edits --move --refresh \
+                --order --no-speculation --kv --packed --max-prompt-tokens --lines-before --lines-after" ;;
+            bench\ context) words="$settings --json --lines $models" ;;
+            bench\ *) words="model trace context $settings --runs --only --packed --kv --neighbour --text --json $models" ;;
             tokenize\ *) words="$settings --text --special --bos --ids --json" ;;
             logits\ *) words="$settings --prompt --file --tokens --top --greedy --json $models" ;;
             esac

@@ -9,7 +9,7 @@ complete -c inline -n __fish_use_subcommand -a logits -d 'Show predictions'
 complete -c inline -n __fish_use_subcommand -l version
 complete -c inline -l help
 complete -c inline -l model -x -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
-complete -c inline -l isa -x -a 'exact ref avx2 avx512'
+complete -c inline -l isa -x -a 'exact ref avx2 avxvnni avx512 amx neon i8mm'
 complete -c inline -l threads -x
 complete -c inline -l context -x
 complete -c inline -l max-tokens -x
@@ -30,6 +30,18 @@ complete -c inline -n '__fish_seen_subcommand_from pull' -a "(inline model list 
 complete -c inline -n '__fish_seen_subcommand_from info check pack rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
 complete -c inline -n '__fish_seen_subcommand_from pack' -l remove
 complete -c inline -n '__fish_seen_subcommand_from config' -l markdown
+complete -c inline -n '__fish_seen_subcommand_from bench' -a 'model trace context' -F
+for flag in json neighbour check refresh no-speculation
+    complete -c inline -n '__fish_seen_subcommand_from bench' -l $flag
+end
+for option in runs only line column type keys rate edits max-prompt-tokens lines-before lines-after lines
+    complete -c inline -n '__fish_seen_subcommand_from bench' -l $option -x
+end
+complete -c inline -n '__fish_seen_subcommand_from bench' -l text -r
+complete -c inline -n '__fish_seen_subcommand_from bench' -l packed -x -a 'auto on off both'
+complete -c inline -n '__fish_seen_subcommand_from bench' -l kv -x -a 'f16 q8_0'
+complete -c inline -n '__fish_seen_subcommand_from bench' -l move -x -a 'on off'
+complete -c inline -n '__fish_seen_subcommand_from bench' -l order -x -a 'psm spm model'
 complete -c inline -n '__fish_seen_subcommand_from tokenize' -F -l text -x
 complete -c inline -n '__fish_seen_subcommand_from logits' -l prompt -x
 complete -c inline -n '__fish_seen_subcommand_from logits' -l file -r
