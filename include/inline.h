@@ -27,12 +27,21 @@ enum inline_pack {
     INLINE_PACK_OFF
 };
 
+enum inline_kv { INLINE_KV_F16, INLINE_KV_Q8_0 };
+
 /* Zero means the default everywhere. */
 struct inline_options {
     const char *isa;   /* force a kernel variant (docs/configuration.md, engine.isa) */
     int32_t n_threads; /* all processors that we may use */
     int32_t n_ctx;     /* tokens of context; 4096. Never more than the model was trained for */
     enum inline_pack pack;
+    enum inline_kv kv; /* format of what is kept of computed tokens; Q8_0 takes half the memory */
+    /* Directory where inline_close saves what was computed, and later handles find it; "" is the usual one in
+     * the user's cache directory, NULL: nowhere. kv_disk_bytes: ceiling of its files. */
+    const char *kv_dir;
+    int64_t kv_disk_bytes;
+    bool move;           /* reuse what an edit shifted: faster, but answers may differ slightly */
+    bool no_speculation; /* compute every token in a pass of its own */
 };
 
 /* Where to complete. text need not be NUL-terminated; it must be UTF-8, with '\n' or '\r\n' line ends. */
@@ -49,6 +58,8 @@ struct inline_request {
     float min_p;               /* 0: off */
     float repeat_penalty;      /* 0 or 1: off */
     bool infill;               /* end early when the model is unsure */
+    double max_prompt_ms;      /* give up reading the text after so long, 0: never */
+    double max_predict_ms;     /* end the suggestion after so long, 0: never */
     uint64_t seed;
 
     /* Streaming: called with each piece of the suggestion as it becomes certain (whole characters, not
@@ -62,9 +73,11 @@ struct inline_result {
     size_t len;
     /* Why it ends. "eog": the model ended it; "limit": max_tokens; "suffix": it began to repeat the text
      * after the cursor; "repetition": it began to repeat itself; "block": without fill-in-the-middle, the
-     * block at the cursor is complete; "cancelled": by inline_cancel or on_text. */
+     * block at the cursor is complete; "time": max_prompt_ms or max_predict_ms; "cancelled": by inline_cancel
+     * or on_text. */
     const char *stop_reason;
     int32_t prompt_tokens, reused_tokens, generated_tokens;
+    int32_t drafted_tokens, accepted_tokens; /* proposed by speculation, and those that were right */
     double prompt_ms, generate_ms;
 };
 

@@ -42,6 +42,8 @@ static enum err check_options(const struct inline_options *o, struct errmsg *msg
     if (o->n_threads < 0)
         return err_set(msg, ERR_ARG, "n_threads is %d; 0 means all processors", o->n_threads);
     if (o->n_ctx < 0) return err_set(msg, ERR_ARG, "n_ctx is %d; 0 means the default", o->n_ctx);
+    if (o->kv > INLINE_KV_Q8_0) return err_set(msg, ERR_ARG, "kv is %d; see enum inline_kv", (int)o->kv);
+    if (o->kv_disk_bytes < 0) return err_set(msg, ERR_ARG, "kv_disk_bytes is negative; 0 means the default");
     if (o->pack > INLINE_PACK_OFF)
         return err_set(msg, ERR_ARG, "pack is %d; see enum inline_pack", (int)o->pack);
     return OK;
@@ -52,7 +54,12 @@ static enum err open_engine(struct inline_model *m, const struct inline_options 
     struct engine_options options = {.n_threads = o->n_threads,
                                      .isa = o->isa,
                                      .pack_dir = o->pack == INLINE_PACK_OFF ? NULL : "",
-                                     .pack_build = o->pack == INLINE_PACK_BUILD};
+                                     .pack_build = o->pack == INLINE_PACK_BUILD,
+                                     .kv_type = o->kv == INLINE_KV_Q8_0 ? KERN_KV_Q8_0 : KERN_KV_F16,
+                                     .kv_dir = o->kv_dir,
+                                     .kv_disk_bytes = o->kv_disk_bytes,
+                                     .move = o->move ? ENGINE_MOVE_ON : ENGINE_MOVE_OFF,
+                                     .no_speculation = o->no_speculation};
     int32_t n_ctx = o->n_ctx ? o->n_ctx : DEFAULT_CONTEXT;
     if (n_ctx > m->model->p.n_ctx_train) n_ctx = m->model->p.n_ctx_train;
     enum err err = engine_open(m->model, &options, &m->engine, msg);
@@ -95,6 +102,7 @@ struct inline_model *inline_open(const char *path, const struct inline_options *
 void inline_close(struct inline_model *m)
 {
     if (!m) return;
+    if (m->seq) engine_seq_clear(m->seq, true);
     engine_seq_close(&m->seq);
     engine_close(&m->engine);
     model_unref(&m->model);
@@ -125,6 +133,8 @@ static enum err check_request(const struct inline_request *r, struct errmsg *msg
         return err_set(msg, ERR_ARG, "max_tokens is %d; 0 means the default", r->max_tokens);
     if (r->max_prompt_tokens < 0)
         return err_set(msg, ERR_ARG, "max_prompt_tokens is %d; 0 means the default", r->max_prompt_tokens);
+    if (!(r->max_prompt_ms >= 0 && r->max_predict_ms >= 0))
+        return err_set(msg, ERR_ARG, "a time limit is negative; 0 means none");
     size_t valid = r->len > 0 ? utf8_valid_len(r->text, r->len) : 0;
     if (valid < r->len) return err_set(msg, ERR_ARG, "text is not UTF-8 at byte %zu", valid);
     bool is_inside = r->cursor < r->len && ((unsigned char)r->text[r->cursor] & 0xc0) == 0x80;
@@ -149,6 +159,8 @@ static struct complete_request pipeline_request(struct inline_model *m, const st
                                      .max_tokens = r->max_tokens ? r->max_tokens : DEFAULT_MAX_TOKENS,
                                      .max_prompt_tokens = r->max_prompt_tokens,
                                      .sampling = sampling,
+                                     .max_prompt_ms = r->max_prompt_ms,
+                                     .max_predict_ms = r->max_predict_ms,
                                      .cancel = &m->is_cancelled,
                                      .on_text = r->on_text,
                                      .ctx = r->user};
@@ -180,6 +192,8 @@ bool inline_complete(struct inline_model *m, const struct inline_request *reques
     result->prompt_tokens = done.engine.n_prompt;
     result->reused_tokens = done.engine.n_prompt - done.engine.reuse.n_computed;
     result->generated_tokens = done.engine.n_generated;
+    result->drafted_tokens = done.engine.n_drafted;
+    result->accepted_tokens = done.engine.n_accepted;
     result->prompt_ms = done.engine.prompt_ms;
     result->generate_ms = done.engine.generate_ms;
     return true;

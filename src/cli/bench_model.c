@@ -414,7 +414,7 @@ int bench_model(int argc, char **argv, const struct settings *s)
     static const char *const packed_words[] = {"auto", "on", "off", "both"}; /* as enum bench_packed, BOTH */
     static const char *const kv_words[] = {"f16", "q8_0"};                   /* as enum kern_kv_type */
     struct plan plan = {.runs = 3, .has_cancel = true};
-    const char *packed = "auto", *kv = "f16", *only = NULL;
+    const char *packed = "auto", *kv = s->kv, *only = NULL;
     bool has_neighbour = false;
     const struct cli_option options[] = {{"json", CLI_FLAG, &plan.is_json, 0, 0},
                                          {"runs", CLI_INT, &plan.runs, 1, MAX_RUNS},

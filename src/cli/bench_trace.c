@@ -160,7 +160,7 @@ int bench_trace(int argc, char **argv, const struct settings *s)
                                     .lines_after = -1,
                                     .max_tokens = s->max_tokens,
                                     .n_ctx = s->n_ctx};
-    const char *order = "model", *move = "off", *kv = "f16", *packed = "auto";
+    const char *order = "model", *move = s->move, *kv = s->kv, *packed = "auto";
     const struct cli_option options[] = {{"line", CLI_INT, &plan.line, 1, INT32_MAX},
                                          {"column", CLI_INT, &plan.column, 1, INT32_MAX},
                                          {"type", CLI_STRING, &plan.type, 0, 0},
@@ -180,6 +180,7 @@ int bench_trace(int argc, char **argv, const struct settings *s)
                                          {"json", CLI_FLAG, &plan.is_json, 0, 0},
                                          {0}};
     int n_args;
+    plan.engine.no_speculation = strcmp(s->speculation, "off") == 0;
     if (!cli_parse(argc, argv, options, &n_args)) return CLI_USAGE;
     if (!read_words(&plan, order, move, kv, packed) || !check_plan(&plan, n_args)) return CLI_USAGE;
     struct errmsg msg = {0};

@@ -17,7 +17,9 @@ const struct cli_command cli_commands[] = {
      "  --max-prompt-tokens N  text before and after the cursor that the model sees\n"
      "  --temperature T, --top-k K, --top-p P, --min-p P, --repeat-penalty R, --seed S\n"
      "                       sampling; without a temperature, the likeliest token is always taken\n"
-     "  --infill             end early when the model is unsure\n",
+     "  --infill             end early when the model is unsure\n"
+     "  --max-prompt-ms N    give up reading the text after so long\n"
+     "  --max-predict-ms N   end the suggestion after so long\n",
      cli_complete},
     {"model", "list|pull|import|info|check|pack|rm ...", "Install, inspect and remove models",
      "  list [--available] [--json]\n"
@@ -56,7 +58,7 @@ const struct cli_command cli_commands[] = {
      "  trace: [--move on|off] [--refresh] [--order psm|spm|model] [--no-speculation] [--kv f16|q8_0]\n"
      "         [--packed auto|on|off] [--max-prompt-tokens N] [--lines-before N] [--lines-after N]\n"
      "      Whether KV that an edit shifted is reused, and computed again between keys; the prompt's order;\n"
-     "      the window around the cursor.\n"
+     "      the window around the cursor. Not given, engine.move, engine.kv and engine.speculation hold.\n"
      "  context [MODEL] [--lines N] [--json]\n"
      "      From a file of 10,000 lines to a prompt: cold, and after each typed character.\n",
      cli_bench},

@@ -24,7 +24,7 @@ struct options {
     const char *color; /* "auto", "always", "never" */
     const char *name;  /* shown to the model instead of the path */
     double temperature, top_p, min_p, repeat_penalty;
-    int64_t top_k, seed, max_prompt_tokens;
+    int64_t top_k, seed, max_prompt_tokens, max_prompt_ms, max_predict_ms;
     bool infill;
 };
 
@@ -108,6 +108,8 @@ static void add_json(struct buf *out, const struct outcome *o)
     json_int(&j, "reused_tokens", o->result.reused_tokens);
     json_num(&j, "prompt_ms", o->result.prompt_ms, 3);
     json_int(&j, "generated_tokens", o->result.generated_tokens);
+    json_int(&j, "drafted_tokens", o->result.drafted_tokens);
+    json_int(&j, "accepted_tokens", o->result.accepted_tokens);
     json_num(&j, "generate_ms", o->result.generate_ms, 3);
     json_num(&j, "total_ms", o->total_ms, 3);
     json_end_object(&j);
@@ -173,6 +175,8 @@ static struct inline_request request_from(const struct options *options, const s
                                .min_p = (float)options->min_p,
                                .repeat_penalty = (float)options->repeat_penalty,
                                .infill = options->infill,
+                               .max_prompt_ms = (double)options->max_prompt_ms,
+                               .max_predict_ms = (double)options->max_predict_ms,
                                .seed = (uint64_t)options->seed};
     if (options->is_stream) r.on_text = options->is_json ? stream_json : stream_plain;
     return r;
@@ -209,7 +213,12 @@ static int complete_at(const struct document *doc, size_t cursor, const struct o
     struct inline_options open = {.isa = s->isa[0] ? s->isa : NULL,
                                   .n_threads = s->threads,
                                   .n_ctx = s->n_ctx,
-                                  .pack = cli_pack_dir(s) ? INLINE_PACK_USE : INLINE_PACK_OFF};
+                                  .pack = cli_pack_dir(s) ? INLINE_PACK_USE : INLINE_PACK_OFF,
+                                  .kv = strcmp(s->kv, "q8_0") == 0 ? INLINE_KV_Q8_0 : INLINE_KV_F16,
+                                  .kv_dir = s->kv_mb > 0 ? "" : NULL,
+                                  .kv_disk_bytes = (int64_t)s->kv_mb * 1000000,
+                                  .move = strcmp(s->move, "on") == 0,
+                                  .no_speculation = strcmp(s->speculation, "off") == 0};
     struct inline_model *m = inline_open(path, &open, error);
     mem_free(path);
     if (!m) return fail_with(error);
@@ -254,6 +263,8 @@ int cli_complete(int argc, char **argv, const struct settings *s)
                                        {"repeat-penalty", CLI_FLOAT, &o.repeat_penalty, 0, 10},
                                        {"seed", CLI_INT, &o.seed, 0, INT32_MAX},
                                        {"infill", CLI_FLAG, &o.infill, 0, 0},
+                                       {"max-prompt-ms", CLI_INT, &o.max_prompt_ms, 0, INT32_MAX},
+                                       {"max-predict-ms", CLI_INT, &o.max_predict_ms, 0, INT32_MAX},
                                        {0}};
     int n_args;
     if (!cli_parse(argc, argv, table, &n_args) || !check_options(&o)) return CLI_USAGE;

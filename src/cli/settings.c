@@ -55,10 +55,21 @@ static const struct row rows[] = {
      "worker threads; 0: one for each processor that may be used"},
     {"engine.context", NULL, "--context", INTEGER, FIELD(n_ctx), "4096", 64, 1 << 20, NULL,
      "tokens that the model sees at most; never more than it was trained for"},
+    {"engine.kv", NULL, NULL, CHOICE, FIELD(kv), "f16", 0, 0, "f16 q8_0",
+     "format of the KV cache; q8_0 takes half the memory and rounds"},
+    {"engine.move", NULL, NULL, CHOICE, FIELD(move), "off", 0, 0, "on off",
+     "reuse the KV of text that an edit shifted: a keystroke then costs the tokens typed whatever stands "
+     "behind them, but suggestions may differ slightly until it is computed again"},
+    {"engine.speculation", NULL, NULL, CHOICE, FIELD(speculation), "auto", 0, 0, "auto off",
+     "guess tokens from the text at hand and verify several at once, where that pays; never changes what "
+     "is suggested"},
     {"complete.max_tokens", NULL, "--max-tokens", INTEGER, FIELD(max_tokens), "64", 1, 4096, NULL,
      "longest suggestion, in tokens"},
     {"cache.packs_mb", NULL, NULL, INTEGER, FIELD(packs_mb), "8000", 1, 1 << 20, NULL,
      "megabytes that the copies of model.pack may take on disk; the least recently used go first"},
+    {"cache.kv_mb", NULL, NULL, INTEGER, FIELD(kv_mb), "1000", 0, 1 << 20, NULL,
+     "megabytes of computed text (KV) kept on disk, so that a file that was completed before is not read "
+     "again; the least recently used goes first; 0: nothing is kept"},
     {"log.level", NULL, "--log-level", CHOICE, FIELD(log_level), "warn", 0, 0, "error warn info debug",
      "what is logged to stderr"},
 };

@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-#define SETTINGS_COUNT 10
+#define SETTINGS_COUNT 14
 
 /* Strings are owned by the settings; "" means not set. */
 struct settings {
@@ -19,8 +19,12 @@ struct settings {
     char *isa;                    /* engine.isa */
     int32_t threads;              /* engine.threads; 0: all */
     int32_t n_ctx;                /* engine.context; tokens */
+    char *kv;                     /* engine.kv: "f16" or "q8_0" */
+    char *move;                   /* engine.move: "on" or "off" */
+    char *speculation;            /* engine.speculation: "auto" or "off" */
     int32_t max_tokens;           /* complete.max_tokens */
     int32_t packs_mb;             /* cache.packs_mb */
+    int32_t kv_mb;                /* cache.kv_mb; 0: nothing is saved */
     char *log_level;              /* log.level */
     char *origin[SETTINGS_COUNT]; /* by row of the table: "default", "FILE:3", "INLINE_ISA", "--isa"; owned */
 };

@@ -9,6 +9,7 @@
 #include "model/model.h"
 #include "model/weight_pack.h"
 #include "os/cpu.h"
+#include "os/dirs.h"
 #include "os/pages.h"
 #include "os/pool.h"
 
@@ -47,14 +48,19 @@ static enum err open_kv(struct engine *e, const struct engine_options *o, struct
     char key[33];
     weight_pack_model_key(e->model, key);
     int64_t ceiling = o->kv_disk_bytes ? o->kv_disk_bytes : DEFAULT_KV_DISK_BYTES;
-    return kv_store_open(o->kv_dir, key, kv_pool_shape(e->kv_pool), ceiling, &e->kv_store, msg);
+    char *usual = *o->kv_dir ? NULL : dirs_path(DIR_CACHE, "kv");
+    err =
+        kv_store_open(usual ? usual : o->kv_dir, key, kv_pool_shape(e->kv_pool), ceiling, &e->kv_store, msg);
+    mem_free(usual);
+    return err;
 }
 
 /* Packed weights are an improvement, not a need: without them the engine runs on the file's layout. */
 static void open_pack(struct engine *e, const struct engine_options *o)
 {
     if (!o->pack_dir || !e->c.kern->reads_packed) return;
-    struct weight_pack_options options = {.dir = o->pack_dir, .build = o->pack_build, .max_bytes = o->pack_bytes};
+    struct weight_pack_options options = {
+        .dir = o->pack_dir, .build = o->pack_build, .max_bytes = o->pack_bytes};
     struct errmsg ignored;
     if (weight_pack_open(e->model, &options, &e->pack, &ignored)) e->pack = NULL;
     engine_adopt_pack(e);

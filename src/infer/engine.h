@@ -36,7 +36,7 @@ struct engine_options {
 
     enum kern_kv_type kv_type;
     int64_t kv_bytes;      /* budget of KV in memory; 0: default */
-    const char *kv_dir;    /* where evicted KV is saved; null: nowhere */
+    const char *kv_dir;    /* where evicted KV is saved; "": $XDG_CACHE_HOME/inline/kv; null: nowhere */
     int64_t kv_disk_bytes; /* ceiling of that; 0: default */
     enum engine_move move;
     bool no_speculation;

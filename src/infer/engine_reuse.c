@@ -15,7 +15,7 @@
 #define SHARE_GAIN   KERN_KV_BLOCK
 #define RESTORE_GAIN 64
 /* Shorter sequences are not saved to disk: computing them again is as fast as finding them. */
-#define SAVE_MIN 256
+#define SAVE_MIN 128
 /* Tokens of one step of a refresh: what a cancellation may lose. */
 #define REFRESH_BATCH 32
 

@@ -70,10 +70,12 @@ ALWAYS_INLINE __m512i round_bf16(__m512 f)
     return _mm512_add_epi32(_mm512_castps_si512(f), _mm512_set1_epi32(0x8000));
 }
 
-/* The same as 16 contiguous numbers. */
-ALWAYS_INLINE __m256i to_bf16(__m512 f)
+/* 32 numbers in a row. */
+ALWAYS_INLINE __m512i to_bf16(__m512 low, __m512 high)
 {
-    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(round_bf16(f), 16));
+    const __m512i order = _mm512_setr_epi64(0, 2, 4, 6, 1, 3, 5, 7); /* undoes that of the packing */
+    __m512i a = _mm512_srli_epi32(round_bf16(low), 16), b = _mm512_srli_epi32(round_bf16(high), 16);
+    return _mm512_permutexvar_epi64(order, _mm512_packus_epi32(a, b));
 }
 
 /* Pairs (even, odd) of bfloat16. */
@@ -90,10 +92,9 @@ ALWAYS_INLINE __mmask16 first_lanes(int32_t n)
 /* Columns c..c+31 of a token's or a row's n_cols numbers, zeros past the end. */
 ALWAYS_INLINE void take_f32(const float *f, int32_t c, int32_t n_cols, uint16_t *to)
 {
-    for (int32_t i = 0; i < 32; i += 16) {
-        __m512 v = _mm512_maskz_loadu_ps(first_lanes(n_cols - c - i), f + c + i);
-        _mm256_store_si256((__m256i *)(to + i), to_bf16(v));
-    }
+    __m512 low = _mm512_maskz_loadu_ps(first_lanes(n_cols - c), f + c);
+    __m512 high = _mm512_maskz_loadu_ps(first_lanes(n_cols - c - 16), f + c + 16);
+    _mm512_store_si512(to, to_bf16(low, high));
 }
 
 ALWAYS_INLINE void take_16_bits(enum kern_type type, const uint16_t *h, int32_t c, int32_t n_cols,
@@ -102,9 +103,10 @@ ALWAYS_INLINE void take_16_bits(enum kern_type type, const uint16_t *h, int32_t 
     _Alignas(64) uint16_t part[32] = {0};
     const uint16_t *from = h + c;
     if (n_cols - c < 32) from = memcpy(part, from, (size_t)(n_cols - c) * sizeof *part);
-    for (int32_t i = 0; i < 32; i += 16) {
-        __m256i v = _mm256_loadu_si256((const __m256i *)(from + i));
-        _mm256_store_si256((__m256i *)(to + i), type == KERN_F16 ? to_bf16(_mm512_cvtph_ps(v)) : v);
+    if (type == KERN_F16) {
+        _mm512_store_si512(to, to_bf16(v16_load_f16(from).v, v16_load_f16(from + 16).v));
+    } else {
+        memcpy(to, from, 32 * sizeof *to);
     }
 }
 

@@ -78,13 +78,13 @@ ALWAYS_INLINE __m256 exp2_weight(__m256 x)
 ALWAYS_INLINE __m256 vec_maxima(const __m256 v[8])
 {
     __m256 a[4], b[2];
-    UNROLL for (int32_t i = 0; i < 4; i++)
-    { /* in each half: lanes of 2i and 2i + 1 alternate */
+    UNROLL
+    for (int32_t i = 0; i < 4; i++) { /* in each half: lanes of 2i and 2i + 1 alternate */
         a[i] = _mm256_max_ps(_mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]),
                              _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]));
     }
-    UNROLL for (int32_t i = 0; i < 2; i++)
-    {
+    UNROLL
+    for (int32_t i = 0; i < 2; i++) {
         b[i] = _mm256_max_ps(_mm256_shuffle_ps(a[2 * i], a[2 * i + 1], 0x44),
                              _mm256_shuffle_ps(a[2 * i], a[2 * i + 1], 0xee));
     }
@@ -99,16 +99,17 @@ ALWAYS_INLINE void softmax_of(struct attend_scratch *s, const struct attend_grou
     enum { N_VEC = KERN_KV_BLOCK / 8 };
     const __m256 low = _mm256_set1_ps(-INFINITY), factor = _mm256_set1_ps(scale);
     __m256 seen[N_VEC], of_rows[ATTEND_GROUP_MAX];
-    UNROLL for (int32_t c = 0; c < N_VEC; c++)
-    {
+    UNROLL
+    for (int32_t c = 0; c < N_VEC; c++) {
         seen[c] =
             _mm256_castsi256_ps(_mm256_andnot_si256(vec_mask(g->from - 8 * c), vec_mask(g->to - 8 * c)));
     }
-    UNROLL for (int32_t j = 0; j < ATTEND_GROUP_MAX; j++) of_rows[j] = low;
+    UNROLL
+    for (int32_t j = 0; j < ATTEND_GROUP_MAX; j++) of_rows[j] = low;
     for (int32_t j = 0; j < g->n_rows; j++) {
         float *weights = s->weights[g->row + j];
-        UNROLL for (int32_t c = 0; c < N_VEC; c++)
-        {
+        UNROLL
+        for (int32_t c = 0; c < N_VEC; c++) {
             __m256 score = _mm256_mul_ps(_mm256_load_ps(weights + 8 * c), factor);
             if (!is_whole) score = _mm256_blendv_ps(low, score, seen[c]);
             _mm256_store_ps(weights + 8 * c, score);
@@ -118,12 +119,13 @@ ALWAYS_INLINE void softmax_of(struct attend_scratch *s, const struct attend_grou
     __m256 before = _mm256_loadu_ps(s->max + g->row), max = _mm256_max_ps(vec_maxima(of_rows), before);
     float tops[ATTEND_GROUP_MAX];
     _mm256_storeu_ps(tops, max);
-    UNROLL for (int32_t j = 0; j < ATTEND_GROUP_MAX; j++) of_rows[j] = _mm256_setzero_ps();
+    UNROLL
+    for (int32_t j = 0; j < ATTEND_GROUP_MAX; j++) of_rows[j] = _mm256_setzero_ps();
     for (int32_t j = 0; j < g->n_rows; j++) {
         float *weights = s->weights[g->row + j];
         __m256 top = _mm256_broadcast_ss(&tops[j]);
-        UNROLL for (int32_t c = 0; c < N_VEC; c++)
-        {
+        UNROLL
+        for (int32_t c = 0; c < N_VEC; c++) {
             __m256 e = exp2_weight(_mm256_sub_ps(_mm256_load_ps(weights + 8 * c), top));
             if (!is_whole) e = _mm256_and_ps(e, seen[c]);
             _mm256_store_ps(weights + 8 * c, e);
@@ -131,11 +133,10 @@ ALWAYS_INLINE void softmax_of(struct attend_scratch *s, const struct attend_grou
         }
     }
     __m256 shrink = exp2_weight(_mm256_sub_ps(before, max)), sum = _mm256_loadu_ps(s->sum + g->row);
-    /* Lanes past the group belong to rows of the next one. */
-    __m256 is_ours = _mm256_castsi256_ps(vec_mask(g->n_rows));
-    _mm256_storeu_ps(s->max + g->row, _mm256_blendv_ps(before, max, is_ours));
-    _mm256_storeu_ps(s->sum + g->row,
-                     _mm256_blendv_ps(sum, _mm256_fmadd_ps(sum, shrink, vec_sums(of_rows)), is_ours));
+    /* Lanes past the group belong to rows of the next one and keep what they hold: here they have seen no
+     * score above -INFINITY and their weights are zero. */
+    _mm256_storeu_ps(s->max + g->row, max);
+    _mm256_storeu_ps(s->sum + g->row, _mm256_fmadd_ps(sum, shrink, vec_sums(of_rows)));
     _mm256_storeu_ps(s->shrink + g->row, shrink);
 }
 
@@ -162,12 +163,11 @@ static void begin_rows(const struct kern_attend *a, const struct kern_attend_out
     for (size_t i = 0; i < sizeof s->max / sizeof *s->max; i++) s->max[i] = -INFINITY, s->sum[i] = 0;
 }
 
-/* Scores are summed up in units of log 2. */
 static void end_rows(const struct kern_attend *a, const struct kern_attend_out *out,
                      const struct attend_scratch *s)
 {
     for (int32_t i = 0; i < a->n_tokens * a->n_heads; i++) {
-        out->max[i] = s->max[i] * LN_2;
+        out->max[i] = s->max[i] * LN_2; /* from units of log 2 */
         out->sum[i] = s->sum[i];
     }
 }
@@ -210,16 +210,16 @@ void kern_avx2_attend_with(const struct attend_products *products, const struct 
     end_rows(a, out, s);
 }
 
-/* n_vec (2, or 4: both panels) vectors of positions from `panel` on, for n_rows rows; panels lie panel_len
- * floats apart. n_rows, n_vec: constants. */
+/* The products of n_rows rows with n_vec (2, or 4: both panels) vectors of positions from `panel` on. n_rows,
+ * n_vec: constants. */
 ALWAYS_INLINE void score_tile(const float *const *q, int32_t n_rows, int32_t n_vec, const float *panel,
                               struct attend_slice slice, float *scores)
 {
     __m256 acc[GROUP_ROWS][4];
-    UNROLL for (int32_t j = 0; j < n_rows; j++)
-    {
-        UNROLL for (int32_t c = 0; c < n_vec; c++)
-        {
+    UNROLL
+    for (int32_t j = 0; j < n_rows; j++) {
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++) {
             acc[j][c] = _mm256_setzero_ps();
             if (slice.first) acc[j][c] = _mm256_load_ps(scores + j * KERN_KV_BLOCK + 8 * c);
         }
@@ -227,18 +227,20 @@ ALWAYS_INLINE void score_tile(const float *const *q, int32_t n_rows, int32_t n_v
     const float *second = panel + slice.n * ATTEND_PANEL;
     for (int32_t i = 0; i < slice.n; i++) {
         __m256 k[4];
-        UNROLL for (int32_t c = 0; c < n_vec; c++) k[c] =
-            _mm256_load_ps((c < 2 ? panel : second) + i * ATTEND_PANEL + c % 2 * 8);
-        UNROLL for (int32_t j = 0; j < n_rows; j++)
-        {
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++)
+            k[c] = _mm256_load_ps((c < 2 ? panel : second) + i * ATTEND_PANEL + c % 2 * 8);
+        UNROLL
+        for (int32_t j = 0; j < n_rows; j++) {
             __m256 f = _mm256_broadcast_ss(q[j] + slice.first + i);
-            UNROLL for (int32_t c = 0; c < n_vec; c++) acc[j][c] = _mm256_fmadd_ps(f, k[c], acc[j][c]);
+            UNROLL
+            for (int32_t c = 0; c < n_vec; c++) acc[j][c] = _mm256_fmadd_ps(f, k[c], acc[j][c]);
         }
     }
-    UNROLL for (int32_t j = 0; j < n_rows; j++)
-    {
-        UNROLL for (int32_t c = 0; c < n_vec; c++)
-            _mm256_store_ps(scores + j * KERN_KV_BLOCK + 8 * c, acc[j][c]);
+    UNROLL
+    for (int32_t j = 0; j < n_rows; j++) {
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++) _mm256_store_ps(scores + j * KERN_KV_BLOCK + 8 * c, acc[j][c]);
     }
 }
 
@@ -279,33 +281,37 @@ static void score(struct attend_scratch *s, const struct attend_group *g, struct
     }
 }
 
-/* n_vec vectors of columns from i of the slice on, a multiple of ATTEND_PANEL, for n_rows rows. acc: of the
- * rows; first: of the slice. n_rows, n_vec: constants. */
+/* n_vec vectors of columns from first + i on, of the slice that begins at column `first`; i is a multiple of
+ * ATTEND_PANEL. n_rows, n_vec: constants. */
 ALWAYS_INLINE void values_tile(const struct attend_scratch *s, const struct attend_group *g, int32_t n_rows,
                                int32_t n_vec, int32_t first, int32_t i)
 {
     __m256 acc[GROUP_ROWS][8];
     float *const *out = s->acc + g->row;
-    UNROLL for (int32_t j = 0; j < n_rows; j++)
-    {
+    UNROLL
+    for (int32_t j = 0; j < n_rows; j++) {
         __m256 shrink = _mm256_broadcast_ss(&s->shrink[g->row + j]);
-        UNROLL for (int32_t c = 0; c < n_vec; c++) acc[j][c] =
-            _mm256_mul_ps(_mm256_loadu_ps(out[j] + first + i + 8 * c), shrink);
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++)
+            acc[j][c] = _mm256_mul_ps(_mm256_loadu_ps(out[j] + first + i + 8 * c), shrink);
     }
     const float *weights = s->weights[g->row], *values = s->block + i * KERN_KV_BLOCK;
     for (int32_t p = g->from; p < g->to; p++) {
         __m256 v[8];
-        UNROLL for (int32_t c = 0; c < n_vec; c++) v[c] =
-            _mm256_load_ps(values + (c / 2 * KERN_KV_BLOCK + p) * ATTEND_PANEL + c % 2 * 8);
-        UNROLL for (int32_t j = 0; j < n_rows; j++)
-        {
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++)
+            v[c] = _mm256_load_ps(values + (c / 2 * KERN_KV_BLOCK + p) * ATTEND_PANEL + c % 2 * 8);
+        UNROLL
+        for (int32_t j = 0; j < n_rows; j++) {
             __m256 weight = _mm256_broadcast_ss(weights + j * KERN_KV_BLOCK + p);
-            UNROLL for (int32_t c = 0; c < n_vec; c++) acc[j][c] = _mm256_fmadd_ps(weight, v[c], acc[j][c]);
+            UNROLL
+            for (int32_t c = 0; c < n_vec; c++) acc[j][c] = _mm256_fmadd_ps(weight, v[c], acc[j][c]);
         }
     }
-    UNROLL for (int32_t j = 0; j < n_rows; j++)
-    {
-        UNROLL for (int32_t c = 0; c < n_vec; c++) _mm256_storeu_ps(out[j] + first + i + 8 * c, acc[j][c]);
+    UNROLL
+    for (int32_t j = 0; j < n_rows; j++) {
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++) _mm256_storeu_ps(out[j] + first + i + 8 * c, acc[j][c]);
     }
 }
 

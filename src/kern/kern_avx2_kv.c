@@ -55,7 +55,8 @@ void kern_avx2_kv_load(enum kern_kv_type type, int32_t head_dim, const void *blo
 ALWAYS_INLINE void values_f16(const uint16_t *src, int32_t head_dim, int32_t n_vec, float *dst)
 {
     for (int32_t p = 0; p < KERN_KV_BLOCK; p++, src += head_dim, dst += ATTEND_PANEL) {
-        UNROLL for (int32_t c = 0; c < n_vec; c++) _mm256_store_ps(dst + 8 * c, load_f16(src + 8 * c));
+        UNROLL
+        for (int32_t c = 0; c < n_vec; c++) _mm256_store_ps(dst + 8 * c, load_f16(src + 8 * c));
     }
 }
 
@@ -88,20 +89,20 @@ void kern_avx2_expand_values(enum kern_kv_type type, int32_t head_dim, const voi
 ALWAYS_INLINE void transpose16(__m256i v[8])
 {
     __m256i a[8], b[8];
-    UNROLL for (int32_t i = 0; i < 8; i += 2)
-    { /* pairs of rows: lanes of four columns side by side */
+    UNROLL
+    for (int32_t i = 0; i < 8; i += 2) { /* pairs of rows: lanes of four columns side by side */
         a[i] = _mm256_unpacklo_epi16(v[i], v[i + 1]);
         a[i + 1] = _mm256_unpackhi_epi16(v[i], v[i + 1]);
     }
-    UNROLL for (int32_t i = 0; i < 8; i += 4)
-    { /* four rows, two columns */
+    UNROLL
+    for (int32_t i = 0; i < 8; i += 4) { /* four rows, two columns */
         b[i] = _mm256_unpacklo_epi32(a[i], a[i + 2]);
         b[i + 1] = _mm256_unpackhi_epi32(a[i], a[i + 2]);
         b[i + 2] = _mm256_unpacklo_epi32(a[i + 1], a[i + 3]);
         b[i + 3] = _mm256_unpackhi_epi32(a[i + 1], a[i + 3]);
     }
-    UNROLL for (int32_t i = 0; i < 4; i++)
-    {
+    UNROLL
+    for (int32_t i = 0; i < 4; i++) {
         v[2 * i] = _mm256_unpacklo_epi64(b[i], b[i + 4]);
         v[2 * i + 1] = _mm256_unpackhi_epi64(b[i], b[i + 4]);
     }
@@ -112,14 +113,14 @@ ALWAYS_INLINE void transpose16(__m256i v[8])
 ALWAYS_INLINE void keys_f16(const uint16_t *src, int32_t head_dim, int32_t n_cols, float *dst)
 {
     __m256i v[8];
-    UNROLL for (int32_t j = 0; j < 8; j++, src += head_dim)
-    {
+    UNROLL
+    for (int32_t j = 0; j < 8; j++, src += head_dim) {
         v[j] = n_cols == 16 ? _mm256_loadu_si256((const __m256i *)src)
                             : _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)src));
     }
     transpose16(v);
-    UNROLL for (int32_t j = 0; j < n_cols; j++)
-    {
+    UNROLL
+    for (int32_t j = 0; j < n_cols; j++) {
         __m128i column = j < 8 ? _mm256_castsi256_si128(v[j]) : _mm256_extracti128_si256(v[j - 8], 1);
         _mm256_store_ps(dst + j * ATTEND_PANEL, _mm256_cvtph_ps(column));
     }
@@ -132,19 +133,19 @@ static void keys_q8(const int8_t *src, const float *scales, int32_t head_dim, fl
     const __m256i high = _mm256_set1_epi32((int32_t)0xff000000);
     __m256i v[8];
     float scale[8];
-    UNROLL for (int32_t j = 0; j < 8; j++)
-    {
+    UNROLL
+    for (int32_t j = 0; j < 8; j++) {
         v[j] = _mm256_loadu_si256((const __m256i *)(src + j * head_dim));
         scale[j] = scales[j * (head_dim / SCALE_LEN)];
     }
     vec_transpose(v);
     __m256 factor = _mm256_mul_ps(_mm256_loadu_ps(scale), _mm256_set1_ps(0x1p-24f));
-    UNROLL for (int32_t j = 0; j < 8; j++, dst += 4 * ATTEND_PANEL)
-    {
+    UNROLL
+    for (int32_t j = 0; j < 8; j++, dst += 4 * ATTEND_PANEL) {
         __m256i bytes[4] = {_mm256_slli_epi32(v[j], 24), _mm256_slli_epi32(v[j], 16),
                             _mm256_slli_epi32(v[j], 8), v[j]};
-        UNROLL for (int32_t c = 0; c < 4; c++)
-        {
+        UNROLL
+        for (int32_t c = 0; c < 4; c++) {
             __m256 f = _mm256_cvtepi32_ps(_mm256_and_si256(bytes[c], high));
             _mm256_store_ps(dst + c * ATTEND_PANEL, _mm256_mul_ps(f, factor));
         }

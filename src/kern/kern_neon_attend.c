@@ -4,8 +4,8 @@
  * of the tile, use what was expanded.
  *
  * A row's numbers do not depend on the other rows: its sums run over the same positions in the same order in
- * a tile of any size, and positions that only others see have weight zero. Positions that no row sees are
- * read as zeros, since what lies there may be anything. */
+ * a tile of any size. Where rows do not see the same positions of a block, as at the end of the cache, each
+ * adds up its own, since what lies in the others may be anything, NaN included. */
 #if defined(__ARM_FEATURE_DOTPROD)
 
 #include <math.h>
@@ -17,15 +17,16 @@
 #define TILE_ROWS 4  /* 4 rows by 4 positions, or by 16 columns: 16 sums and 8 operands */
 #define SCALE_LEN 32 /* values of a Q8_0 row that share one scale */
 
+/* Positions first..end-1. */
+struct range {
+    int32_t first, end;
+};
+
 struct scratch {
     _Alignas(64) float expanded[BLOCK * KERN_HEAD_DIM_MAX]; /* keys, then values: [BLOCK][head_dim] */
     float weights[KERN_ATTEND_ROWS][BLOCK];                 /* scores, then weights */
     float shrink[KERN_ATTEND_ROWS];                         /* factor for what was summed before */
-};
-
-/* Positions first..end-1. */
-struct range {
-    int32_t first, end;
+    struct range seen[KERN_ATTEND_ROWS];                    /* of this block; empty: first >= end */
 };
 
 /* What token t sees of begin..end-1. */
@@ -154,18 +155,20 @@ static void weigh_rows(const struct kern_attend *a, int32_t begin, int32_t end, 
                        const struct kern_attend_out *out, struct scratch *s)
 {
     for (int32_t i = 0; i < a->n_tokens * a->n_heads; i++) {
-        struct range seen = within_block(visible(a, i / a->n_heads, begin, end), b);
-        if (seen.first < seen.end) {
-            weigh(s->weights[i], seen, all, &out->max[i], &out->sum[i], &s->shrink[i]);
-        } else {
-            memset(s->weights[i], 0, sizeof s->weights[i]);
-            s->shrink[i] = 1;
-        }
+        s->seen[i] = within_block(visible(a, i / a->n_heads, begin, end), b);
+        s->shrink[i] = 1;
+        if (s->seen[i].first < s->seen[i].end)
+            weigh(s->weights[i], s->seen[i], all, &out->max[i], &out->sum[i], &s->shrink[i]);
     }
 }
 
-/* Add the weighted values of n_vec (constant) vectors of columns from column on, for n_rows (constant) rows.
- */
+/* -0 becomes 0, as it does where zeros that fill up the fours are added. */
+ALWAYS_INLINE float32x4_t without_sign_of_zero(float32x4_t v)
+{
+    return vaddq_f32(v, vdupq_n_f32(0));
+}
+
+/* Add the weighted values of n_vec vectors of columns from column on, for n_rows rows (constants). */
 ALWAYS_INLINE void value_tile(const struct kern_attend *a, const struct kern_attend_out *out, int32_t row,
                               int32_t n_rows, int32_t column, int32_t n_vec, struct range r,
                               const struct scratch *s)
@@ -191,7 +194,7 @@ ALWAYS_INLINE void value_tile(const struct kern_attend *a, const struct kern_att
         }
     }
     for (int32_t j = 0; j < n_rows; j++) {
-        for (int32_t c = 0; c < n_vec; c++) vst1q_f32(sums[j] + 4 * c, acc[j][c]);
+        for (int32_t c = 0; c < n_vec; c++) vst1q_f32(sums[j] + 4 * c, without_sign_of_zero(acc[j][c]));
     }
 }
 
@@ -204,6 +207,24 @@ ALWAYS_INLINE void value_rows(const struct kern_attend *a, const struct kern_att
     if (column < a->head_dim) value_tile(a, out, row, n_rows, column, 2, r, s);
 }
 
+/* The same for one row, whose positions need not be whole fours. */
+static void value_row(const struct kern_attend *a, const struct kern_attend_out *out, int32_t row,
+                      struct range seen, const struct scratch *s)
+{
+    float *sums = sums_of(a, out, row);
+    for (int32_t column = 0; column < a->head_dim; column += 8) {
+        float32x4_t low = vmulq_n_f32(vld1q_f32(sums + column), s->shrink[row]);
+        float32x4_t high = vmulq_n_f32(vld1q_f32(sums + column + 4), s->shrink[row]);
+        for (int32_t p = seen.first; p < seen.end; p++) {
+            const float *v = s->expanded + (size_t)p * (size_t)a->head_dim + column;
+            low = vfmaq_n_f32(low, vld1q_f32(v), s->weights[row][p]);
+            high = vfmaq_n_f32(high, vld1q_f32(v + 4), s->weights[row][p]);
+        }
+        vst1q_f32(sums + column, without_sign_of_zero(low));
+        vst1q_f32(sums + column + 4, without_sign_of_zero(high));
+    }
+}
+
 static void score_rows(const struct kern_attend *a, int32_t n_rows, struct range r, struct scratch *s)
 {
     int32_t i = 0;
@@ -213,14 +234,42 @@ static void score_rows(const struct kern_attend *a, int32_t n_rows, struct range
     if (n_rows - i == 1) score_tile(a, i, 1, r, s);
 }
 
+/* How many rows from row i on, at most TILE_ROWS, see just the positions r. */
+static int32_t rows_that_see(const struct scratch *s, int32_t i, int32_t n_rows, struct range r)
+{
+    int32_t n = 0;
+    while (n < TILE_ROWS && i + n < n_rows && s->seen[i + n].first == r.first && s->seen[i + n].end == r.end)
+        n++;
+    return n;
+}
+
+/* Add up the values of all rows; r: the positions that were expanded. */
 static void add_values(const struct kern_attend *a, const struct kern_attend_out *out, int32_t n_rows,
                        struct range r, const struct scratch *s)
 {
-    int32_t i = 0;
-    for (; i + TILE_ROWS <= n_rows; i += TILE_ROWS) value_rows(a, out, i, TILE_ROWS, r, s);
-    if (n_rows - i == 3) value_rows(a, out, i, 3, r, s);
-    if (n_rows - i == 2) value_rows(a, out, i, 2, r, s);
-    if (n_rows - i == 1) value_rows(a, out, i, 1, r, s);
+    const struct range all = in_fours(r);
+    for (int32_t i = 0; i < n_rows;) {
+        int32_t n = rows_that_see(s, i, n_rows, r);
+        switch (n) {
+        case 0:
+            value_row(a, out, i, s->seen[i], s);
+            n = 1;
+            break;
+        case 1:
+            value_rows(a, out, i, 1, all, s);
+            break;
+        case 2:
+            value_rows(a, out, i, 2, all, s);
+            break;
+        case 3:
+            value_rows(a, out, i, 3, all, s);
+            break;
+        default:
+            value_rows(a, out, i, TILE_ROWS, all, s);
+            break;
+        }
+        i += n;
+    }
 }
 
 void kern_neon_attend(const struct kern_attend *a, int32_t begin, int32_t end,
@@ -242,7 +291,7 @@ void kern_neon_attend(const struct kern_attend *a, int32_t begin, int32_t end,
         score_rows(a, n_rows, all, s);
         weigh_rows(a, begin, end, b, all, out, s);
         expand(a->type, a->head_dim, a->pages[b] + a->v_offset, r, s->expanded);
-        add_values(a, out, n_rows, all, s);
+        add_values(a, out, n_rows, r, s);
     }
 }
 

@@ -199,9 +199,9 @@ static void rope(float *head, const float *cos, const float *sin, int32_t n_rot,
 #define TABLE(name, product)                                                                                 \
     {                                                                                                        \
         .isa = name, .quantize = quantize, .dequantize = kern_ref_dequantize, .matmul = product,             \
-        .attend = kern_ref_attend, .kv_store = kern_ref_kv_store, .kv_load = kern_ref_kv_load, .rms_norm = rms_norm, .layer_norm = layer_norm, .silu_mul = silu_mul,              \
-        .gelu_mul = gelu_mul, .gelu = gelu, .add = add, .mul_add = mul_add, .f32_to_f16 = f32_to_f16,        \
-        .rope = rope,                                                                                        \
+        .attend = kern_ref_attend, .kv_store = kern_ref_kv_store, .kv_load = kern_ref_kv_load,               \
+        .rms_norm = rms_norm, .layer_norm = layer_norm, .silu_mul = silu_mul, .gelu_mul = gelu_mul,          \
+        .gelu = gelu, .add = add, .mul_add = mul_add, .f32_to_f16 = f32_to_f16, .rope = rope,                \
     }
 
 const struct kern kern_ref = TABLE("ref", matmul);

@@ -87,7 +87,9 @@ int32_t cpu_count(void)
     return n > 1 ? (int32_t)n : 1;
 }
 
-void cpu_pin_to_last(void) {}
+void cpu_pin_to_last(void)
+{
+}
 
 #endif
 

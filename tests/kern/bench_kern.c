@@ -80,73 +80,99 @@ static void bench_shape(const struct kern *k, enum kern_type type, struct shape 
     data_free_activations(&x);
 }
 
-/* n_tokens at depth `pos`, in tiles as large as the kernel takes, over n_caches caches in turn: with many the
- * keys and values come from memory, as when decoding, where all weights are read between two visits. */
-static void bench_attend(const struct kern *k, enum kern_kv_type type, int32_t n_heads, int32_t head_dim,
-                         int32_t n_tokens, int32_t pos, int32_t n_caches, void *scratch)
+/* n_tokens at depth `pos`, over n_caches caches in turn: with many, keys and values come from memory, as when
+ * decoding, where all weights are read between two visits. */
+struct attend_case {
+    enum kern_kv_type type;
+    int32_t n_heads, head_dim, n_tokens, pos, n_caches;
+};
+
+static int32_t pages_of(const struct attend_case *c)
 {
-    size_t block = kern_kv_block_bytes(type, head_dim), row = (size_t)n_heads * (size_t)head_dim;
-    int32_t n_pages = (pos + n_tokens + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
-    int32_t tile = KERN_ATTEND_ROWS / n_heads, n_loops = 1 + (int32_t)(2e7 / ((double)row * n_tokens * pos));
-    size_t n_blocks = (size_t)n_caches * (size_t)n_pages;
-    struct region q = region_new((size_t)n_tokens * row * sizeof(float)),
-                  cache = region_new(n_blocks * 2 * block);
-    struct region acc = region_new((size_t)n_tokens * row * sizeof(float));
-    const char **pages = malloc(n_blocks * sizeof *pages);
-    float values[KERN_HEAD_DIM_MAX], state[2][KERN_ATTEND_ROWS];
-    for (size_t i = 0; i < (size_t)n_tokens * row; i++) ((float *)q.data)[i] = random_float(-1, 1);
-    for (int32_t i = 0; i < head_dim; i++) values[i] = random_float(-1, 1);
-    for (size_t i = 0; i < n_blocks; i++) {
-        char *page = (char *)cache.data + i * 2 * block;
-        pages[i] = page;
-        for (int32_t p = 0; p < 2 * KERN_KV_BLOCK; p++)
-            kern_select("ref")->kv_store(type, head_dim, values, page + p / KERN_KV_BLOCK * block,
-                                         p % KERN_KV_BLOCK);
+    return (c->pos + c->n_tokens + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+}
+
+/* The pages of all caches, one after another; each holds a block of keys and a block of values. */
+static struct region new_caches(const struct attend_case *c)
+{
+    size_t block = kern_kv_block_bytes(c->type, c->head_dim);
+    size_t n_blocks = 2 * (size_t)c->n_caches * (size_t)pages_of(c);
+    struct region caches = region_new(n_blocks * block);
+    float x[KERN_HEAD_DIM_MAX];
+    for (int32_t i = 0; i < c->head_dim; i++) x[i] = random_float(-1, 1);
+    char *first = caches.data;
+    for (int32_t i = 0; i < KERN_KV_BLOCK; i++)
+        kern_select("ref")->kv_store(c->type, c->head_dim, x, first, i);
+    for (size_t i = 1; i < n_blocks; i++) memcpy(first + i * block, first, block);
+    return caches;
+}
+
+/* All tokens, in tiles as large as the kernel takes. */
+static void attend_tokens(const struct kern *k, const struct attend_case *c, const float *q,
+                          const char *const *pages, float *acc, void *scratch)
+{
+    size_t row = (size_t)c->n_heads * (size_t)c->head_dim;
+    int32_t tile = KERN_ATTEND_ROWS / c->n_heads;
+    float max[KERN_ATTEND_ROWS], sum[KERN_ATTEND_ROWS];
+    for (int32_t t = 0; t < c->n_tokens; t += tile) {
+        struct kern_attend a = {
+            .q = q + (size_t)t * row,
+            .q_stride = row,
+            .pages = pages,
+            .v_offset = kern_kv_block_bytes(c->type, c->head_dim),
+            .type = c->type,
+            .n_tokens = c->n_tokens - t < tile ? c->n_tokens - t : tile,
+            .n_heads = c->n_heads,
+            .head_dim = c->head_dim,
+            .pos = c->pos + t,
+            .scale = 0.1f,
+        };
+        struct kern_attend_out out = {acc + (size_t)t * row, row, max, sum};
+        k->attend(&a, 0, c->pos + c->n_tokens, &out, scratch);
     }
-    double seconds[REPEATS];
+}
+
+static void bench_attend(const struct kern *k, const struct attend_case *c, void *scratch)
+{
+    size_t n = (size_t)c->n_tokens * (size_t)c->n_heads * (size_t)c->head_dim;
+    size_t page_bytes = 2 * kern_kv_block_bytes(c->type, c->head_dim);
+    int32_t n_pages = pages_of(c);
+    struct region q = region_new(n * sizeof(float)), acc = region_new(n * sizeof(float));
+    struct region caches = new_caches(c);
+    struct region table = region_new((size_t)c->n_caches * (size_t)n_pages * sizeof(char *));
+    const char **pages = table.data;
+    for (size_t i = 0; i < n; i++) ((float *)q.data)[i] = random_float(-1, 1);
+    for (int32_t i = 0; i < c->n_caches * n_pages; i++)
+        pages[i] = (const char *)caches.data + (size_t)i * page_bytes;
+    /* Each token sees itself and all before it; two products with every position. */
+    double macs = 2.0 * (double)n * (c->pos + (c->n_tokens + 1) / 2.0), seconds[REPEATS];
+    int32_t loops = 1 + (int32_t)(4e7 / macs);
     for (int32_t repeat = 0, at = 0; repeat < REPEATS; repeat++) {
         double start = now();
-        for (int32_t i = 0; i < n_loops; i++, at = (at + 1) % n_caches) {
-            for (int32_t t = 0; t < n_tokens; t += tile) {
-                struct kern_attend a = {(float *)q.data + (size_t)t * row,
-                                        row,
-                                        pages + at * n_pages,
-                                        0,
-                                        block,
-                                        type,
-                                        n_tokens - t < tile ? n_tokens - t : tile,
-                                        n_heads,
-                                        head_dim,
-                                        pos + t,
-                                        0,
-                                        0.1f};
-                struct kern_attend_out out = {(float *)acc.data + (size_t)t * row, row, state[0], state[1]};
-                k->attend(&a, 0, pos + n_tokens, &out, scratch);
-            }
-        }
-        seconds[repeat] = (now() - start) / n_loops;
+        for (int32_t i = 0; i < loops; i++, at = (at + 1) % c->n_caches)
+            attend_tokens(k, c, q.data, pages + at * n_pages, acc.data, scratch);
+        seconds[repeat] = (now() - start) / loops;
     }
-    double time = median(seconds), macs = 2.0 * (double)row * n_tokens * (pos + (n_tokens + 1) / 2.0);
-    printf("%-7s attend %s %2d heads x %3d %4d tokens at %5d%s %9.1f us %8.2f GB/s %8.1f GMAC/s\n", k->isa,
-           type == KERN_KV_F16 ? "F16 " : "Q8_0", n_heads, head_dim, n_tokens, pos,
-           n_caches > 1 ? " cold" : "     ", time * 1e6, (double)n_pages * 2 * (double)block / time * 1e-9,
+    double time = median(seconds);
+    printf("%-7s attend %-4s %2d heads x %-3d %4d tokens at %4d %s %9.1f us %6.2f GB/s %6.1f GMAC/s\n",
+           k->isa, c->type == KERN_KV_F16 ? "F16" : "Q8_0", c->n_heads, c->head_dim, c->n_tokens, c->pos,
+           c->n_caches > 1 ? "cold" : "warm", time * 1e6, (double)n_pages * (double)page_bytes / time * 1e-9,
            macs / time * 1e-9);
-    region_free(&q);
+    fflush(stdout);
+    region_free(&table);
+    region_free(&caches);
     region_free(&acc);
-    region_free(&cache);
-    free(pages);
+    region_free(&q);
 }
 
 static void bench_attention(const struct kern *k, void *scratch)
 {
     for (enum kern_kv_type type = KERN_KV_F16; type <= KERN_KV_Q8_0; type++) {
-        bench_attend(k, type, 7, 64, 1, 1000, 1, scratch);
-        bench_attend(k, type, 1, 64, 1, 1000, 1, scratch);
-        bench_attend(k, type, 4, 256, 1, 1000, 1, scratch);
-        bench_attend(k, type, 7, 64, 1, 2048, 48, scratch); /* all layers and heads of a 0.5B model */
-        bench_attend(k, type, 7, 64, 1, 8192, 12, scratch);
-        bench_attend(k, type, 7, 64, 16, 1024, 1, scratch);
-        bench_attend(k, type, 7, 64, 128, 1024, 1, scratch);
+        const struct attend_case cases[] = {
+            {type, 7, 64, 1, 1000, 1},  {type, 1, 64, 1, 1000, 1},  {type, 4, 256, 1, 1000, 1},
+            {type, 7, 64, 1, 2048, 48}, /* layers x K/V heads of a 0.5B model */
+            {type, 7, 64, 1, 8192, 12}, {type, 7, 64, 16, 1024, 1}, {type, 7, 64, 128, 1024, 1}};
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) bench_attend(k, &cases[i], scratch);
     }
 }
 

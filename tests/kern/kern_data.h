@@ -39,8 +39,8 @@ struct activations {
 struct activations data_activations(const struct kern *k, int32_t n_tokens, int32_t n_cols);
 void data_free_activations(struct activations *a);
 
-/* --bench: time the products of a 0.5B model's shapes for every variant and format, or only the format of
- * this name, and print a table. */
+/* --bench: time attention and the products of a 0.5B model's shapes for every variant and format, or only
+ * "attend" or the format of this name, and print a table. */
 int bench_run(const struct kern *const *variants, int32_t n_variants, const char *only);
 
 #endif

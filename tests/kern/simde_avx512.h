@@ -40,15 +40,6 @@ static inline __m512i emulated_cvtepi8_epi32(__m128i v)
     return emulated_join_int(_mm256_cvtepi8_epi32(v), _mm256_cvtepi8_epi32(_mm_srli_si128(v, 8)));
 }
 
-static inline __m256i emulated_cvtepi32_epi16(__m512i v)
-{
-    int32_t from[16];
-    int16_t to[16];
-    _mm512_storeu_si512(from, v);
-    for (int i = 0; i < 16; i++) to[i] = (int16_t)from[i];
-    return _mm256_loadu_si256((const __m256i *)to);
-}
-
 static inline __m512 emulated_maskz_loadu_ps(unsigned mask, const float *p)
 {
     float part[16];
@@ -69,7 +60,6 @@ static inline void emulated_mask_storeu_ps(float *p, unsigned mask, __m512 v)
 #define _mm512_cvtph_ps       emulated_cvtph_ps
 #define _mm512_cvtepu8_epi32  emulated_cvtepu8_epi32
 #define _mm512_cvtepi8_epi32  emulated_cvtepi8_epi32
-#define _mm512_cvtepi32_epi16 emulated_cvtepi32_epi16
 #define _mm512_maskz_loadu_ps emulated_maskz_loadu_ps
 #define _mm512_mask_storeu_ps emulated_mask_storeu_ps
 #define KERN_EMULATE_AVX512   1

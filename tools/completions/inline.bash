@@ -23,7 +23,7 @@ _inline() {
         else
             case "$command $sub" in
             complete\ *) words="$settings --line --column --json --stream --show --color --name \
-                --max-prompt-tokens --temperature --top-k --top-p --min-p --repeat-penalty --seed --infill" ;;
+                --max-prompt-tokens --temperature --top-k --top-p --min-p --repeat-penalty --seed --infill --max-prompt-ms --max-predict-ms" ;;
             model\ list) words="$settings --available --json" ;;
             model\ pull) words="$settings --name --force --json $(inline model list --available 2>/dev/null | awk '{print $1}')" ;;
             model\ import) words="$settings --name --force --json" ;;
