@@ -45,15 +45,25 @@ enum err bench_ask(struct bench_asker *a, const struct bench_text *t, const atom
     enum err err = bench_ask_prompt(a, t, msg);
     if (err) return err;
     out->build_ms = clock_ms_since(listener.start);
+    struct token_list drafts = {0};
+    err = fim_draft_text(&a->fim, &a->prompt, &drafts);
+    if (err) {
+        token_list_clear(&drafts);
+        return err_set(msg, err, "cannot prepare the prompt: %s", err_text(err));
+    }
     struct engine_request r = {.prompt = a->prompt.ids,
                                .n_prompt = a->prompt.n,
                                .sampling = SAMPLER_GREEDY,
                                .max_tokens = a->max_tokens,
+                               .move_from = fim_suffix_start(&a->fim, &a->prompt),
                                .cancel = cancel,
+                               .draft_text = drafts.n ? drafts.ids : NULL,
+                               .n_draft_text = drafts.n,
                                .on_token = on_token,
                                .ctx = &listener};
     err = engine_generate(a->seq, &r, &out->engine, msg);
     out->total_ms = clock_ms_since(listener.start);
+    token_list_clear(&drafts);
     if (!err && listener.err) err = err_set(msg, listener.err, "cannot keep the answer");
     return err;
 }

@@ -174,25 +174,12 @@ static enum complete_stop why_stopped(const struct run *run, enum engine_stop st
     return COMPLETE_LIMIT;
 }
 
-/* The prompt's text in the order in which drafts are best looked up: what follows the cursor, then what
- * precedes it, so that the text ends where the answer begins. Empty where the prompt is so ordered. */
-static enum err draft_text(const struct fim *fim, const struct token_list *prompt, struct token_list *out)
-{
-    if (fim->order != FIM_PSM) return OK;
-    int32_t suffix = prompt->n - 1, middle;
-    while (suffix > 0 && prompt->ids[suffix] != fim->suffix) suffix--;
-    for (middle = suffix + 1; middle < prompt->n && prompt->ids[middle] != fim->middle;) middle++;
-    if (suffix == 0) return OK;
-    enum err err = token_list_add_all(out, prompt->ids + suffix + 1, middle - suffix - 1);
-    return err ? err : token_list_add_all(out, prompt->ids, suffix);
-}
-
 static enum err generate(struct run *run, struct engine_seq *seq, const struct token_list *prompt,
                          struct complete_result *result, struct errmsg *msg)
 {
     const struct complete_request *r = run->request;
     struct token_list drafts = {0};
-    enum err err = draft_text(run->fim, prompt, &drafts);
+    enum err err = fim_draft_text(run->fim, prompt, &drafts);
     if (err) {
         token_list_clear(&drafts);
         return err_set(msg, err, "cannot prepare the prompt: %s", err_text(err));
@@ -201,6 +188,7 @@ static enum err generate(struct run *run, struct engine_seq *seq, const struct t
                                      .n_prompt = prompt->n,
                                      .sampling = r->sampling,
                                      .max_tokens = r->max_tokens,
+                                     .move_from = fim_suffix_start(run->fim, prompt),
                                      .max_prompt_ms = r->max_prompt_ms,
                                      .max_predict_ms = r->max_predict_ms,
                                      .cancel = r->cancel,

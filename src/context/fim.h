@@ -59,6 +59,14 @@ struct fim_input {
 MUST_CHECK enum err fim_build(const struct fim *f, const struct model *m, const struct fim_input *in,
                               int32_t max_tokens, struct token_list *out, struct errmsg *msg);
 
+/* Where the suffix begins in a prompt whose order is prefix, suffix, middle; else the prompt's length. */
+int32_t fim_suffix_start(const struct fim *f, const struct token_list *prompt);
+
+/* The prompt's text in the order in which drafts are best looked up: what follows the cursor, then what
+ * precedes it, so that the text ends where the answer begins. Left empty where the prompt is so ordered. */
+MUST_CHECK enum err fim_draft_text(const struct fim *f, const struct token_list *prompt,
+                                   struct token_list *out);
+
 /* True for tokens that end a middle in this family, besides tokenizer_is_eog. */
 bool fim_is_end(const struct fim *f, int32_t token);
 

@@ -299,3 +299,20 @@ enum err fim_build(const struct fim *f, const struct model *m, const struct fim_
     token_list_clear(&suffix);
     return err ? err_set(msg, err, "cannot lay out the prompt: %s", err_text(err)) : OK;
 }
+
+int32_t fim_suffix_start(const struct fim *f, const struct token_list *prompt)
+{
+    int32_t i = prompt->n - 1;
+    if (f->order != FIM_PSM) return prompt->n;
+    while (i > 0 && prompt->ids[i] != f->suffix) i--;
+    return i > 0 ? i : prompt->n;
+}
+
+enum err fim_draft_text(const struct fim *f, const struct token_list *prompt, struct token_list *out)
+{
+    int32_t suffix = fim_suffix_start(f, prompt), middle = suffix + 1;
+    if (suffix == prompt->n) return OK;
+    while (middle < prompt->n && prompt->ids[middle] != f->middle) middle++;
+    enum err err = token_list_add_all(out, prompt->ids + suffix + 1, middle - suffix - 1);
+    return err ? err : token_list_add_all(out, prompt->ids, suffix);
+}

@@ -85,6 +85,11 @@ struct engine_reuse {
 MUST_CHECK enum err engine_seq_sync(struct engine_seq *s, const int32_t *tokens, int32_t n,
                                     const struct limits *limits, struct engine_reuse *reuse);
 
+/* Where moving is on: the first token of coming prompts that may get moved KV (at first 0). What stands right
+ * before an answer decides it more than what stands far from it: a prompt of prefix, suffix, middle should
+ * allow it from the suffix on. */
+void engine_seq_allow_move(struct engine_seq *s, int32_t from);
+
 /* Compute again, exactly, what depends on moved KV: for idle moments. Errors as engine_seq_sync; work done
  * before a cancellation counts. Nothing to do: OK at once. */
 MUST_CHECK enum err engine_seq_refresh(struct engine_seq *s, const struct limits *limits);
@@ -117,6 +122,7 @@ struct engine_request {
     int32_t n_prompt;
     struct sampler_params sampling;
     int32_t max_tokens;
+    int32_t move_from;                    /* as engine_seq_allow_move */
     double max_prompt_ms, max_predict_ms; /* 0: no limit. What is there by then is the answer */
     const atomic_bool *cancel;            /* or null */
     /* Where drafts are looked up: text that the answer may repeat, ending where the answer begins. Null: the

@@ -124,6 +124,7 @@ enum err engine_generate(struct engine_seq *s, const struct engine_request *r, s
     if (e) return e;
     struct limits limits = limits_of(r, r->max_prompt_ms);
     int64_t start = clock_ns();
+    engine_seq_allow_move(s, r->move_from);
     e = engine_seq_sync(s, r->prompt, r->n_prompt, &limits, &result->reuse);
     result->prompt_ms = clock_ms_since(start);
     start = clock_ns();

@@ -37,6 +37,7 @@ struct engine_seq {
     int32_t *index;  /* scratch of token_diff */
     int32_t len, n_ctx;
     int32_t n_prompt;  /* of len, the tokens of the last sync */
+    int32_t move_from; /* positions of a prompt below get no moved KV */
     int32_t n_exact;   /* KV of positions below is that of a fresh computation */
     int64_t last_use;  /* of engine->n_uses */
     float *logits;     /* [LOGIT_ROWS][n_vocab], reserved */

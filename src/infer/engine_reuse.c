@@ -109,7 +109,8 @@ static struct plan plan_own(const struct engine_seq *s, const int32_t *tokens, i
     struct plan plan = {.same = common(s->tokens, s->len, tokens, n)};
     if (plan.same == n && !(s->len == n && s->logit_row >= 0)) plan.same = n - 1;
     if (s->engine->move == ENGINE_MOVE_OFF) return plan;
-    plan.n_runs = token_diff(s->tokens, s->len, tokens, n - 1, min(plan.same, n - 1), s->index, plan.runs);
+    plan.n_runs = token_diff(s->tokens, s->len, tokens, n - 1, min(plan.same, n - 1), s->move_from, s->index,
+                             plan.runs);
     return plan;
 }
 
@@ -258,6 +259,11 @@ enum err engine_seq_sync(struct engine_seq *s, const int32_t *tokens, int32_t n,
     s->n_prompt = n;
     kv_truncate(&s->kv, n);
     return OK;
+}
+
+void engine_seq_allow_move(struct engine_seq *s, int32_t from)
+{
+    s->move_from = from;
 }
 
 int32_t engine_seq_n_inexact(const struct engine_seq *s)

@@ -32,11 +32,12 @@ static int32_t same_length(const int32_t *a, int32_t n_a, const int32_t *b, int3
 }
 
 int32_t token_diff(const int32_t *old, int32_t n_old, const int32_t *fresh, int32_t n_fresh, int32_t keep,
-                   int32_t *index, struct kv_run *runs)
+                   int32_t first, int32_t *index, struct kv_run *runs)
 {
     int32_t *heads = index, *next = index + TOKEN_DIFF_SLOTS, n_runs = 0, from_min = keep;
     index_old(old, n_old, keep, heads, next);
-    for (int32_t to = keep; to + TOKEN_RUN_MIN <= n_fresh && n_runs < TOKEN_RUNS_MAX;) {
+    for (int32_t to = keep > first ? keep : first;
+         to + TOKEN_RUN_MIN <= n_fresh && n_runs < TOKEN_RUNS_MAX;) {
         struct kv_run best = {.to = to};
         int32_t left = MAX_CANDIDATES;
         for (int32_t from = heads[slot_of(fresh + to)]; from >= 0 && left > 0; from = next[from]) {

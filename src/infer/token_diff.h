@@ -11,11 +11,12 @@
 #define TOKEN_RUN_MIN  24
 #define TOKEN_RUNS_MAX 8
 
-/* Both lists agree in the first `keep` tokens. Finds at most TOKEN_RUNS_MAX runs behind them, in ascending
- * order in both lists, greedily from the start of `fresh`, by indexing groups of tokens of `old` (as delta
- * compressors do). index: scratch of TOKEN_DIFF_INDEX(n_old) elements. Returns the number of runs. */
+/* Both lists agree in the first `keep` tokens. Finds at most TOKEN_RUNS_MAX runs behind them, in `fresh` also
+ * not before `first`, in ascending order in both lists, greedily from the start of `fresh`, by indexing
+ * groups of tokens of `old` (as delta compressors do). index: scratch of TOKEN_DIFF_INDEX(n_old) elements.
+ * Returns the number of runs. */
 int32_t token_diff(const int32_t *old, int32_t n_old, const int32_t *fresh, int32_t n_fresh, int32_t keep,
-                   int32_t *index, struct kv_run *runs);
+                   int32_t first, int32_t *index, struct kv_run *runs);
 
 #define TOKEN_DIFF_SLOTS    4096
 #define TOKEN_DIFF_INDEX(n) ((size_t)TOKEN_DIFF_SLOTS + (size_t)(n))

@@ -27,25 +27,22 @@ ALWAYS_INLINE struct tile_class class_of(struct packed_format f)
     }
 }
 
-/* 16 integer scales as struct tile_scales wants them. */
-ALWAYS_INLINE struct v16i scale_pairs(const uint8_t *scales)
+/* The integer scales of both halves, as struct panel_unit has them. */
+ALWAYS_INLINE void load_scale_pairs(const uint8_t *unit, struct v16i pairs[2])
 {
-    struct v16i pairs;
-    for (int32_t g = 0; g < 2; g++) {
-        __m256i v = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(scales + 8 * g)));
-        pairs.v[g] = _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa);
+    for (int32_t i = 0; i < 4; i++) {
+        __m256i v = _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(unit + 8 * i)));
+        pairs[i / 2].v[i % 2] = _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xaa);
     }
-    return pairs;
 }
 
-ALWAYS_INLINE struct tile_scales scales_of(struct packed_format f, const uint8_t *header, const uint8_t *unit)
+ALWAYS_INLINE struct tile_scales load_scales(struct packed_format f, const uint8_t *header,
+                                             const uint8_t *unit)
 {
     const struct packed_scales s = packed_scales(f, header, unit);
-    if (!f.has_halves) return (struct tile_scales){.d = s.d[0], .m = {s.m}};
+    if (!f.has_halves) return (struct tile_scales){s.d[0], {s.m}};
     const struct v16f offset = v16_set1(-(float)f.offset); /* of each half it makes a minimum */
-    return (struct tile_scales){.d = v16_load_f16(header),
-                                .m = {v16_mul(s.d[0], offset), v16_mul(s.d[1], offset)},
-                                .scale = {scale_pairs(unit), scale_pairs(unit + PACK_ROWS)}};
+    return (struct tile_scales){v16_load_f16(header), {v16_mul(s.d[0], offset), v16_mul(s.d[1], offset)}};
 }
 
 /* Where a run begins in the packed matrix. */
@@ -67,8 +64,11 @@ ALWAYS_INLINE void multiply_tile(const struct tile_run *r, const struct tile_tok
         const uint8_t *unit = block + f.header_bytes;
         for (int32_t i = 0; i < f.n_units; i++, u++, unit += f.unit_bytes) {
             if (must_prefetch) prefetch(unit + PREFETCH_BYTES, f.unit_bytes);
-            const struct tile_scales w = scales_of(f, block, unit);
-            tile_unit(f, unit, &w, class_of(f), tokens, (size_t)u, n_tokens, acc);
+            struct v16i scale[2], sums[TILE_TOKENS];
+            if (f.has_halves) load_scale_pairs(unit, scale);
+            tile_dot(f, unit, scale, class_of(f), tokens, (size_t)u, n_tokens, sums);
+            const struct tile_scales w = load_scales(f, block, unit);
+            tile_add(&w, class_of(f), tokens, (size_t)u, n_tokens, sums, acc);
         }
     }
     tile_end(tokens, n_tokens, acc);
@@ -106,13 +106,15 @@ ALWAYS_INLINE void unpack(const struct tile_run *r, struct packed_format f)
         const uint8_t *unit = block + f.header_bytes;
         for (int32_t i = 0; i < f.n_units; i++, p++, unit += f.unit_bytes) {
             prefetch(unit + PREFETCH_BYTES, f.unit_bytes);
-            const struct tile_scales w = scales_of(f, block, unit);
+            const struct tile_scales w = load_scales(f, block, unit);
             v16_store_f32(p->d, w.d);
             if (c.has_min) v16_store_f32(p->m[0], w.m[0]);
             if (c.has_halves) {
+                struct v16i scale[2];
+                load_scale_pairs(unit, scale);
                 v16_store_f32(p->m[1], w.m[1]);
-                v16_store_bytes(p->scale[0], w.scale[0]);
-                v16_store_bytes(p->scale[1], w.scale[1]);
+                v16_store_bytes(p->scale[0], scale[0]);
+                v16_store_bytes(p->scale[1], scale[1]);
             }
             UNROLL
             for (int32_t s = 0; s < PACKED_STEPS; s++) v16_store_bytes(p->q[s], tile_step(f, unit, s));

@@ -13,12 +13,11 @@ ALWAYS_INLINE void multiply_tile(const struct tile_run *r, const struct tile_tok
     tile_begin(tokens, n_tokens, r->is_first, acc);
     const struct panel_unit *p = r->panel;
     for (int32_t u = 0; u < r->n_units; u++, p++) {
-        struct tile_scales w = {.d = v16_load_f32(p->d)};
-        for (int32_t half = 0; half < 2; half++) {
-            w.m[half] = v16_load_f32(p->m[half]);
-            w.scale[half] = v16_load(p->scale[half]);
-        }
-        tile_unit(bytes, p->q[0][0], &w, c, tokens, (size_t)u, n_tokens, acc);
+        const struct v16i scale[2] = {v16_load(p->scale[0]), v16_load(p->scale[1])};
+        struct v16i sums[TILE_TOKENS];
+        tile_dot(bytes, p->q[0][0], scale, c, tokens, (size_t)u, n_tokens, sums);
+        const struct tile_scales w = {v16_load_f32(p->d), {v16_load_f32(p->m[0]), v16_load_f32(p->m[1])}};
+        tile_add(&w, c, tokens, (size_t)u, n_tokens, sums, acc);
     }
     tile_end(tokens, n_tokens, acc);
 }

@@ -16,7 +16,7 @@ struct span {
     _Alignas(32) float d[SPAN_UNITS];
     _Alignas(32) float m[2 * SPAN_UNITS];
     _Alignas(32) int16_t scale[2 * SPAN_UNITS];
-    _Alignas(32) int32_t scale_pairs[2 * SPAN_UNITS]; /* as in struct tile_scales, for panels */
+    _Alignas(32) int32_t scale_pairs[2 * SPAN_UNITS]; /* as in struct panel_unit */
 };
 
 /* Unpack n units from src: 8, or a number from span_step where has_tail. */

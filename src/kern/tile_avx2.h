@@ -43,10 +43,9 @@ struct tile_factors {
     float d, s[2];
 };
 
-/* The factors of 16 rows in one unit, minima and integer scales of each half as above. */
+/* The factors of 16 rows in one unit; minima of each half as above. */
 struct tile_scales {
     struct v16f d, m[2];
-    struct v16i scale[2]; /* each scale twice, in both halves of its lane */
 };
 
 /* A token from some unit on. */
@@ -60,7 +59,7 @@ struct tile_token {
 struct panel_unit {
     _Alignas(64) uint8_t q[PACKED_STEPS][PACK_ROWS][4]; /* or int8_t */
     float d[PACK_ROWS], m[2][PACK_ROWS];
-    int32_t scale[2][PACK_ROWS]; /* as in struct tile_scales */
+    int32_t scale[2][PACK_ROWS]; /* of each half: twice, in both halves of its lane */
 };
 
 /* Weights are fetched this far ahead of their use, since the processor's own prefetching stops at the end of
@@ -105,17 +104,6 @@ ALWAYS_INLINE void tile_widen(struct v16i pairs, const struct v16i *scale, bool 
     }
 }
 
-/* acc += one unit times a token, from the integer sums. */
-ALWAYS_INLINE void tile_add(const struct tile_scales *w, const struct tile_factors *x, struct tile_class c,
-                            struct v16i sums, struct v16f *acc)
-{
-    struct v16f sum = v16_float(sums), d = v16_set1(x->d);
-    sum = c.has_offset ? v16_fma(sum, d, v16_set1(x->s[0])) : v16_mul(sum, d);
-    *acc = v16_fma(sum, w->d, *acc);
-    if (c.has_min) *acc = v16_fma(w->m[0], v16_set1(x->s[0]), *acc);
-    if (c.has_halves) *acc = v16_fma(w->m[1], v16_set1(x->s[1]), *acc);
-}
-
 /* The weights of step s: those of Q8_0 and IQ4_NL signed, others as packed_step has them. */
 ALWAYS_INLINE struct v16i tile_step(struct packed_format f, const uint8_t *unit, int32_t s)
 {
@@ -125,12 +113,12 @@ ALWAYS_INLINE struct v16i tile_step(struct packed_format f, const uint8_t *unit,
     return packed_step(f, unit, s);
 }
 
-/* acc[t] += unit u, of which the weights are read in format f, times each of n_tokens (constant) tokens. */
-ALWAYS_INLINE void tile_unit(struct packed_format f, const uint8_t *unit, const struct tile_scales *w,
-                             struct tile_class c, const struct tile_token *tokens, size_t u, int32_t n_tokens,
-                             struct v16f acc[])
+/* sums[t] = unit u, of which the weights are read in format f, times each of n_tokens (constant) tokens.
+ * scale: as in struct panel_unit, where the class has halves. */
+ALWAYS_INLINE void tile_dot(struct packed_format f, const uint8_t *unit, const struct v16i scale[2],
+                            struct tile_class c, const struct tile_token *tokens, size_t u, int32_t n_tokens,
+                            struct v16i sums[])
 {
-    struct v16i sums[TILE_TOKENS];
     UNROLL
     for (int32_t s = 0; s < PACKED_STEPS; s += c.depth) {
         struct v16i pairs[TILE_TOKENS];
@@ -140,10 +128,23 @@ ALWAYS_INLINE void tile_unit(struct packed_format f, const uint8_t *unit, const 
             for (int32_t t = 0; t < n_tokens; t++)
                 tile_multiply(q, tokens[t].q + u * PACK_UNIT + 4 * i, c.is_signed, i == s, &pairs[t]);
         }
-        const struct v16i *scale = c.has_halves ? &w->scale[s / (PACKED_STEPS / 2)] : NULL;
-        for (int32_t t = 0; t < n_tokens; t++) tile_widen(pairs[t], scale, s == 0, &sums[t]);
+        const struct v16i *half = c.has_halves ? &scale[s / (PACKED_STEPS / 2)] : NULL;
+        for (int32_t t = 0; t < n_tokens; t++) tile_widen(pairs[t], half, s == 0, &sums[t]);
     }
-    for (int32_t t = 0; t < n_tokens; t++) tile_add(w, &tokens[t].factors[u], c, sums[t], &acc[t]);
+}
+
+/* acc[t] += unit u times token t, from the integer sums. */
+ALWAYS_INLINE void tile_add(const struct tile_scales *w, struct tile_class c, const struct tile_token *tokens,
+                            size_t u, int32_t n_tokens, const struct v16i sums[], struct v16f acc[])
+{
+    for (int32_t t = 0; t < n_tokens; t++) {
+        const struct tile_factors *x = &tokens[t].factors[u];
+        struct v16f sum = v16_float(sums[t]), d = v16_set1(x->d);
+        sum = c.has_offset ? v16_fma(sum, d, v16_set1(x->s[0])) : v16_mul(sum, d);
+        acc[t] = v16_fma(sum, w->d, acc[t]);
+        if (c.has_min) acc[t] = v16_fma(w->m[0], v16_set1(x->s[0]), acc[t]);
+        if (c.has_halves) acc[t] = v16_fma(w->m[1], v16_set1(x->s[1]), acc[t]);
+    }
 }
 
 /* Some units of a panel of 16 rows, which several tokens are to be multiplied with. */

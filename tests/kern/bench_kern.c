@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "kern/pack.h"
 #include "kern_data.h"
 
 #define REPEATS 9 /* the median counts */
@@ -54,30 +55,79 @@ struct shape {
     int32_t n_rows, n_cols;
 };
 
-static void bench_shape(const struct kern *k, enum kern_type type, struct shape shape, int32_t n_tokens,
-                        void *scratch)
-{
-    const struct kern_type_info *info = kern_type_info(type);
-    int32_t n_cols = (shape.n_cols + info->block_len - 1) / info->block_len * info->block_len;
+/* A matrix as often as needed to exceed any cache, as when decoding, where each weight is read once a token.
+ */
+struct copies {
+    struct kern_mat w;
+    size_t bytes; /* from one to the next */
+    int32_t n;
     struct region memory;
-    struct kern_mat w = data_matrix(type, shape.n_rows, n_cols, &memory);
-    struct activations x = data_activations(k, n_tokens, n_cols);
-    struct region out = region_new((size_t)shape.n_rows * (size_t)n_tokens * sizeof(float));
-    double macs = (double)shape.n_rows * n_cols * n_tokens, seconds[REPEATS];
-    int32_t loops = 1 + (int32_t)(2e8 / macs); /* a few milliseconds at the least */
+};
+
+#define COPIES_BYTES ((size_t)96 << 20)
+
+static struct copies copies_new(struct kern_mat w, bool is_packed)
+{
+    size_t bytes = is_packed ? pack_bytes(w.type, w.n_rows, w.n_cols) : w.row_bytes * (size_t)w.n_rows;
+    struct copies c = {.w = w, .bytes = (bytes + 63) / 64 * 64};
+    c.n = 1 + (int32_t)(COPIES_BYTES / c.bytes);
+    c.memory = region_new((size_t)c.n * c.bytes);
+    char *to = c.memory.data;
+    if (is_packed) {
+        pack_rows(&w, 0, w.n_rows, to);
+        c.w.packed = to;
+    } else {
+        memcpy(to, w.data, bytes);
+        c.w.data = to;
+    }
+    for (int32_t i = 1; i < c.n; i++) memcpy(to + (size_t)i * c.bytes, to, bytes);
+    return c;
+}
+
+static void bench_copies(const struct kern *k, const struct copies *c, const struct kern_act *x, float *y,
+                         void *scratch)
+{
+    const struct kern_mat *w = &c->w;
+    double macs = (double)w->n_rows * w->n_cols * x->n_tokens, seconds[REPEATS];
+    int32_t loops = 1 + (int32_t)(2e8 / macs), next = 0; /* a few milliseconds at the least */
     for (int32_t repeat = 0; repeat < REPEATS; repeat++) {
         double start = now();
-        for (int32_t i = 0; i < loops; i++)
-            k->matmul(&w, &x.act, 0, shape.n_rows, out.data, (size_t)shape.n_rows, scratch);
+        for (int32_t i = 0; i < loops; i++, next = (next + 1) % c->n) {
+            struct kern_mat copy = *w;
+            copy.data = (const char *)w->data + (w->packed ? 0 : (size_t)next * c->bytes);
+            if (w->packed) copy.packed = (const char *)w->packed + (size_t)next * c->bytes;
+            k->matmul(&copy, x, 0, w->n_rows, y, (size_t)w->n_rows, scratch);
+        }
         seconds[repeat] = (now() - start) / loops;
     }
     double time = median(seconds);
-    printf("%-7s %-7s %6d x %-5d %4d tokens %8.2f GB/s %8.1f GMAC/s\n", k->isa, info->name, shape.n_rows,
-           n_cols, n_tokens, (double)w.row_bytes * shape.n_rows / time * 1e-9, macs / time * 1e-9);
+    printf("%-7s %-7s %-6s %6d x %-5d %4d tokens %8.2f GB/s %8.1f GMAC/s\n", k->isa,
+           kern_type_info(w->type)->name, w->packed ? "packed" : "plain", w->n_rows, w->n_cols, x->n_tokens,
+           (double)c->bytes / time * 1e-9, macs / time * 1e-9);
     fflush(stdout);
-    region_free(&out);
+}
+
+/* Plain and, where there are such, packed weights times batches of several sizes. */
+static void bench_shape(const struct kern *k, enum kern_type type, struct shape shape, const int32_t *tokens,
+                        int32_t n_sizes, void *scratch)
+{
+    int32_t block_len = kern_type_info(type)->block_len;
+    int32_t n_cols = (shape.n_cols + block_len - 1) / block_len * block_len;
+    struct region memory;
+    struct kern_mat w = data_matrix(type, shape.n_rows, n_cols, &memory);
+    bool has_packed = k->reads_packed && pack_bytes(type, w.n_rows, w.n_cols) > 0;
+    for (int32_t is_packed = 0; is_packed <= has_packed; is_packed++) {
+        struct copies c = copies_new(w, is_packed);
+        for (int32_t i = 0; i < n_sizes; i++) {
+            struct activations x = data_activations(k, tokens[i], n_cols);
+            struct region out = region_new((size_t)shape.n_rows * (size_t)tokens[i] * sizeof(float));
+            bench_copies(k, &c, &x.act, out.data, scratch);
+            region_free(&out);
+            data_free_activations(&x);
+        }
+        region_free(&c.memory);
+    }
     region_free(&memory);
-    data_free_activations(&x);
 }
 
 /* n_tokens at depth `pos`, over n_caches caches in turn: with many, keys and values come from memory, as when
@@ -180,7 +230,7 @@ int bench_run(const struct kern *const *variants, int32_t n_variants, const char
 {
     /* Of a model of half a billion weights: attention, feed-forward in and out, output head. */
     static const struct shape shapes[] = {{896, 896}, {4864, 896}, {896, 4864}, {151936, 896}};
-    static const int32_t tokens[] = {1, 8, 128};
+    static const int32_t tokens[] = {1, 2, 4, 8, 16, 128};
     void *scratch = aligned_alloc(64, (kern_scratch_bytes() + 63) / 64 * 64);
     if (!scratch) return 1;
     printf("plain read: %.2f GB/s\n", read_bandwidth());
@@ -191,10 +241,8 @@ int bench_run(const struct kern *const *variants, int32_t n_variants, const char
         for (int32_t i = 0; i < data_n_types; i++) {
             if (only && strcmp(only, kern_type_info(data_types[i])->name) != 0) continue;
             for (int32_t s = 0; s < 4; s++) {
-                for (int32_t t = 0; t < 3; t++) {
-                    if (s == 3 && tokens[t] > 1) continue; /* only the last token's logits are computed */
-                    bench_shape(k, data_types[i], shapes[s], tokens[t], scratch);
-                }
+                int32_t n_sizes = s == 3 ? 1 : 6; /* only the last token's logits are computed */
+                bench_shape(k, data_types[i], shapes[s], tokens, n_sizes, scratch);
             }
         }
     }

@@ -1,5 +1,8 @@
 /* Packed weights: the packed form, read back here from the layout that pack.h describes, holds the weights
- * that the reference de-quantizer finds in the file's form. */
+ * that the reference de-quantizer finds in the file's form; and where products of them could go wrong
+ * whatever their shape: the largest sums of integers, and matrices that are cut into blocks. test_packed.c
+ * has odd shapes. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -9,6 +12,7 @@
 
 #include "kern/pack.h"
 #include "kern_data.h"
+#include "variants.h"
 
 #define MARK 0xa5 /* what bytes hold that are not to be written */
 
@@ -186,8 +190,95 @@ static void test_not_packed(void **state)
     }
 }
 
+/* data_matrix, or all bytes but the scales equal to `value`, with its packed form in *packed. */
+static struct kern_mat packed_matrix(enum kern_type type, int32_t n_rows, int32_t n_cols, int32_t value,
+                                     struct region *memory, struct region *packed)
+{
+    struct kern_mat w = data_matrix(type, n_rows, n_cols, memory);
+    if (value >= 0) data_fill_extreme(type, memory->data, (size_t)n_rows * (size_t)n_cols, (uint8_t)value);
+    *packed = region_new((pack_bytes(type, n_rows, n_cols) + 63) / 64 * 64);
+    pack_rows(&w, 0, n_rows, packed->data);
+    w.packed = packed->data;
+    return w;
+}
+
+#define EXTREME_ROWS   17
+#define EXTREME_COLS   512
+#define EXTREME_TOKENS 6
+
+/* Activations all at their largest, of either sign: nothing may overflow. */
+static void check_extreme(enum kern_type type, uint8_t value, void *scratch)
+{
+    const struct kern *ref = kern_select("ref"), *variants[VARIANTS_MAX];
+    int32_t n_variants = variants_find(variants);
+    struct region memory, packed;
+    struct kern_mat w = packed_matrix(type, EXTREME_ROWS, EXTREME_COLS, value, &memory, &packed);
+    struct activations x = data_activations(ref, EXTREME_TOKENS, EXTREME_COLS);
+    float *f = x.f.data, want[EXTREME_TOKENS * EXTREME_ROWS], got[EXTREME_TOKENS * EXTREME_ROWS];
+    for (int32_t i = 0; i < EXTREME_TOKENS * EXTREME_COLS; i++) f[i] = i / EXTREME_COLS % 2 ? 1.0f : -1.0f;
+    ref->quantize(f, EXTREME_TOKENS * EXTREME_COLS, x.q.data, x.d.data, x.s.data);
+    ref->matmul(&w, &x.act, 0, EXTREME_ROWS, want, EXTREME_ROWS, scratch);
+    for (int32_t v = 0; v < n_variants; v++) {
+        variants[v]->matmul(&w, &x.act, 0, EXTREME_ROWS, got, EXTREME_ROWS, scratch);
+        for (int32_t i = 0; i < EXTREME_TOKENS * EXTREME_ROWS; i++) {
+            /* Equal weights can cancel against their minimum: the bound needs the magnitude of a part. */
+            double error = fabs((double)got[i] - (double)want[i]), bound = 1e-5 * (fabs((double)want[i]) + 1);
+            if (!(error <= bound)) {
+                fail_msg("%s (%s), bytes %#x: %.9g, expected %.9g", kern_type_info(type)->name,
+                         variants[v]->isa, value, (double)got[i], (double)want[i]);
+            }
+        }
+    }
+    data_free_activations(&x);
+    region_free(&packed);
+    region_free(&memory);
+}
+
+static void test_extremes(void **state)
+{
+    static const uint8_t values[] = {0x00, 0x7f, 0x80, 0xff};
+    for (int32_t i = 0; i < 4 * data_n_types; i++) {
+        if (is_packed(data_types[i / 4])) check_extreme(data_types[i / 4], values[i % 4], *state);
+    }
+}
+
+/* More tokens than are prepared at a time, with more columns than are then taken at a time, and a last panel
+ * that is not whole: each token gets the same bits as alone. (AMX computes large batches differently.) */
+static void test_blocks(void **state)
+{
+    enum { ROWS = 35, COLS = 1536, TOKENS = 150 };
+    const struct kern *variants[VARIANTS_MAX];
+    int32_t n_variants = variants_find(variants);
+    for (int32_t i = 0; i < data_n_types; i++) {
+        if (!is_packed(data_types[i])) continue;
+        struct region memory, packed;
+        struct kern_mat w = packed_matrix(data_types[i], ROWS, COLS, -1, &memory, &packed);
+        struct activations x = data_activations(kern_select("ref"), TOKENS, COLS);
+        for (int32_t v = 0; v < n_variants; v++) {
+            static float all[TOKENS][ROWS], one[ROWS];
+            if (!variants[v]->reads_packed || strcmp(variants[v]->isa, "amx") == 0) continue;
+            variants[v]->matmul(&w, &x.act, 0, ROWS, all[0], ROWS, *state);
+            for (int32_t t = 0; t < TOKENS; t += 7) {
+                size_t at = (size_t)t * COLS;
+                struct kern_act token = {x.act.f + at, x.act.q + at, x.act.d + at / 32, x.act.s + at / 16, 1,
+                                         COLS};
+                variants[v]->matmul(&w, &token, 0, ROWS, one, ROWS, *state);
+                assert_memory_equal(one, all[t], sizeof one);
+            }
+        }
+        data_free_activations(&x);
+        region_free(&packed);
+        region_free(&memory);
+    }
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_not_packed)};
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    struct region memory = region_new((kern_scratch_bytes() + 63) / 64 * 64);
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_round_trip), cmocka_unit_test(test_not_packed),
+                                       cmocka_unit_test_prestate(test_extremes, memory.data),
+                                       cmocka_unit_test_prestate(test_blocks, memory.data)};
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    region_free(&memory);
+    return failed;
 }

@@ -111,7 +111,7 @@ static void test_matmul(void **state)
 {
     (void)state;
     static const int32_t rows[] = {1, 16, 35, 71}, tokens[] = {1, 2, 3, 4, 7, 17, 33, 66};
-    static const int32_t plain_cols[] = {7, 32, 100, 300}, small_cols[] = {32, 96, 288, 320},
+    static const int32_t plain_cols[] = {1, 39, 100, 300}, small_cols[] = {32, 96, 288, 320},
                          super_cols[] = {256, 256, 512, 768};
     for (int32_t i = 0; i < data_n_types; i++) {
         int32_t block_len = kern_type_info(data_types[i])->block_len;

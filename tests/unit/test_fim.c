@@ -578,6 +578,30 @@ static void test_long_text(void **state)
     fake_close(f);
 }
 
+/* Drafts are looked up in text that ends where the answer begins. */
+static void test_draft_text(void **state)
+{
+    (void)state;
+    struct fake *f = open_qwen();
+    struct fim_input in = input_of("abc", "xyz");
+    struct token_list prompt = {0}, drafts = {0};
+    assert_int_equal(fim_build(&f->fim, &f->model, &in, 64, &prompt, NULL), OK);
+    assert_int_equal(prompt.ids[fim_suffix_start(&f->fim, &prompt)], f->fim.suffix);
+    assert_int_equal(fim_draft_text(&f->fim, &prompt, &drafts), OK);
+    char *texts = texts_of(f->model.tokenizer, &drafts);
+    assert_string_equal(texts, "xyz<|fim_prefix|>abc");
+    mem_free(texts);
+    token_list_clear(&drafts);
+
+    f->fim.order = FIM_SPM; /* as it is in the prompt */
+    assert_int_equal(fim_build(&f->fim, &f->model, &in, 64, &prompt, NULL), OK);
+    assert_int_equal(fim_suffix_start(&f->fim, &prompt), prompt.n);
+    assert_int_equal(fim_draft_text(&f->fim, &prompt, &drafts), OK);
+    assert_int_equal(drafts.n, 0);
+    token_list_clear(&prompt);
+    fake_close(f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -590,6 +614,7 @@ int main(void)
         cmocka_unit_test(test_files_budget),
         cmocka_unit_test(test_anchored_start),
         cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_draft_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

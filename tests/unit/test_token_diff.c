@@ -33,10 +33,13 @@ static void test_insertion(void **state)
     memcpy(fresh, old, 100 * sizeof *old);
     fill(fresh + 100, 3, 10000);
     memcpy(fresh + 103, old + 100, 300 * sizeof *old);
-    assert_int_equal(token_diff(old, N, fresh, N + 3, 100, table, runs), 1);
+    assert_int_equal(token_diff(old, N, fresh, N + 3, 100, 0, table, runs), 1);
     assert_int_equal(runs[0].from, 100);
     assert_int_equal(runs[0].to, 103);
     assert_int_equal(runs[0].n, 300);
+
+    assert_int_equal(token_diff(old, N, fresh, N + 3, 100, 200, table, runs), 1); /* only what is wanted */
+    assert_memory_equal(&runs[0], (&(struct kv_run){.from = 197, .to = 200, .n = 203}), sizeof *runs);
 }
 
 static void test_deletion_and_replacement(void **state)
@@ -47,7 +50,7 @@ static void test_deletion_and_replacement(void **state)
     memcpy(fresh + 50, old + 60, 100 * sizeof *old); /* ten deleted */
     fill(fresh + 150, 5, 10000);                     /* two replaced by five */
     memcpy(fresh + 155, old + 162, 238 * sizeof *old);
-    assert_int_equal(token_diff(old, N, fresh, 393, 50, table, runs), 2);
+    assert_int_equal(token_diff(old, N, fresh, 393, 50, 0, table, runs), 2);
     assert_memory_equal(&runs[0], (&(struct kv_run){.from = 60, .to = 50, .n = 100}), sizeof *runs);
     assert_memory_equal(&runs[1], (&(struct kv_run){.from = 162, .to = 155, .n = 238}), sizeof *runs);
 }
@@ -56,11 +59,11 @@ static void test_nothing_in_common(void **state)
 {
     (void)state;
     for (int32_t i = 0; i < N; i++) old[i] = i, fresh[i] = i + N;
-    assert_int_equal(token_diff(old, N, fresh, N, 0, table, runs), 0);
-    assert_int_equal(token_diff(old, 0, fresh, N, 0, table, runs), 0);
-    assert_int_equal(token_diff(old, N, fresh, 0, 0, table, runs), 0);
+    assert_int_equal(token_diff(old, N, fresh, N, 0, 0, table, runs), 0);
+    assert_int_equal(token_diff(old, 0, fresh, N, 0, 0, table, runs), 0);
+    assert_int_equal(token_diff(old, N, fresh, 0, 0, 0, table, runs), 0);
     memcpy(fresh + 10, old + 5, (TOKEN_RUN_MIN - 1) * sizeof *old); /* too short a run */
-    assert_int_equal(token_diff(old, N, fresh, N, 0, table, runs), 0);
+    assert_int_equal(token_diff(old, N, fresh, N, 0, 0, table, runs), 0);
 }
 
 /* Whatever the lists, runs are what they claim to be. Small vocabularies make many near matches. */
@@ -74,7 +77,7 @@ static void test_runs_are_runs(void **state)
         fill(fresh, n_fresh, n_vocab);
         int32_t keep = 0;
         while (keep < n_old && keep < n_fresh && old[keep] == fresh[keep]) keep++;
-        int32_t n = token_diff(old, n_old, fresh, n_fresh, keep, table, runs), to = keep, from = keep;
+        int32_t n = token_diff(old, n_old, fresh, n_fresh, keep, 0, table, runs), to = keep, from = keep;
         assert_in_range(n, 0, TOKEN_RUNS_MAX);
         for (int32_t r = 0; r < n; r++) {
             assert_true(runs[r].n >= TOKEN_RUN_MIN && runs[r].to >= to && runs[r].from >= from);
