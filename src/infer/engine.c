@@ -15,8 +15,10 @@
 
 /* Prefill tokens computed in one pass: enough to amortise reading the weights, and scratch stays in cache. */
 #define DEFAULT_BATCH 128
-#define MAX_BATCH     4096
-#define MAX_THREADS   256
+/* The same for kernels that prepare the tokens of a pass first (kern.task_rows). */
+#define LARGE_BATCH 512
+#define MAX_BATCH   4096
+#define MAX_THREADS 256
 
 #define DEFAULT_KV_BYTES      ((int64_t)512 << 20)
 #define DEFAULT_KV_DISK_BYTES ((int64_t)1 << 30)
@@ -33,6 +35,9 @@ static enum err open_compute(struct engine *e, const struct engine_options *o, s
     if (!e->c.kern)
         return err_set(msg, ERR_ARG, "instruction set \"%s\" is not available here (there are: %s)", o->isa,
                        kern_available());
+    e->n_batch = o->n_batch ? o->n_batch : e->c.kern->task_rows ? LARGE_BATCH : DEFAULT_BATCH;
+    if (e->n_batch < 1 || e->n_batch > MAX_BATCH)
+        return err_set(msg, ERR_ARG, "a batch of %d tokens; allowed are 1 to %d", e->n_batch, MAX_BATCH);
     e->c.scratch_bytes = (kern_scratch_bytes() + 63) & ~(size_t)63;
     e->scratch_total = e->c.scratch_bytes * (size_t)n_threads;
     e->c.scratch = pages_reserve(e->scratch_total);
@@ -70,12 +75,8 @@ enum err engine_open(struct model *m, const struct engine_options *o, struct eng
 {
     struct engine *e = MEM_NEW(struct engine);
     e->model = model_ref(m);
-    e->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
     e->move = o->move;
-    enum err err = OK;
-    if (e->n_batch < 1 || e->n_batch > MAX_BATCH)
-        err = err_set(msg, ERR_ARG, "a batch of %d tokens; allowed are 1 to %d", e->n_batch, MAX_BATCH);
-    if (!err) err = open_compute(e, o, msg);
+    enum err err = open_compute(e, o, msg);
     if (!err) err = open_kv(e, o, msg);
     int32_t max_batch = e->n_batch > LOGIT_ROWS ? e->n_batch : LOGIT_ROWS;
     if (!err) err = forward_new(m, &e->c, max_batch, &e->forward, msg);
