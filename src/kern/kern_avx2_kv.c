@@ -82,7 +82,7 @@ void kern_avx2_expand_values(enum kern_kv_type type, int32_t head_dim, const voi
             values_q8((const int8_t *)block + i, scales + i / SCALE_LEN, head_dim, dst);
         }
     }
-    if (i < end) values_f16((const uint16_t *)block + i, head_dim, 1, dst); /* never Q8_0: 32 divides that */
+    if (i < end) values_f16((const uint16_t *)block + i, head_dim, 1, dst); /* eight F16 are left */
 }
 
 /* Transpose 8 x 8 lanes of 16 bits in both halves. */
