@@ -129,9 +129,9 @@ static struct kern_attend work_of(const struct attention *a, int32_t pair)
     const struct place *at = &a->places[tile->first];
     const struct kv_shape *shape = kv_pool_shape(at->kv->pool);
     int32_t head = pair % a->n_kv_heads;
-    size_t stride = (size_t)(a->n_heads * a->head_dim);
+    size_t stride = (size_t)a->n_heads * (size_t)a->head_dim;
     return (struct kern_attend){.q = a->q + (size_t)tile->first * stride +
-                                     (size_t)(head * a->group * a->head_dim),
+                                     (size_t)head * (size_t)a->group * (size_t)a->head_dim,
                                 .q_stride = stride,
                                 .pages = (const char *const *)at->kv->pages,
                                 .k_offset = kv_block_offset(shape, a->layer, head, false),
@@ -148,8 +148,10 @@ static struct kern_attend work_of(const struct attention *a, int32_t pair)
 static void attend_chunk(const struct attention *a, const struct kern_attend *work, int32_t chunk,
                          struct partial *out, int32_t worker)
 {
-    struct kern_attend_out sums = {
-        .acc = out->acc, .acc_stride = (size_t)(a->group * a->head_dim), .max = out->max, .sum = out->sum};
+    struct kern_attend_out sums = {.acc = out->acc,
+                                   .acc_stride = (size_t)a->group * (size_t)a->head_dim,
+                                   .max = out->max,
+                                   .sum = out->sum};
     a->c->kern->attend(work, chunk * CHUNK, (chunk + 1) * CHUNK, &sums,
                        a->c->scratch + (size_t)worker * a->c->scratch_bytes);
 }

@@ -66,12 +66,12 @@ static size_t scales_bytes(const struct layout *l)
 
 static size_t unit_bytes(const struct layout *l)
 {
-    return scales_bytes(l) + (size_t)(PACK_ROWS * PACK_UNIT / 8 * l->n_bits);
+    return scales_bytes(l) + (size_t)l->n_bits * (PACK_ROWS * PACK_UNIT / 8);
 }
 
 static size_t f16_bytes(const struct layout *l)
 {
-    return (size_t)(l->n_f16 * PACK_ROWS * 2);
+    return (size_t)l->n_f16 * PACK_ROWS * 2;
 }
 
 static size_t block_bytes(const struct layout *l)

@@ -176,7 +176,7 @@ ALWAYS_INLINE int32_t tile_take(const struct tile_run *r, int32_t t, struct tile
 {
     const int32_t n = r->n_tokens - t < TILE_TOKENS ? r->n_tokens - t : TILE_TOKENS;
     for (int32_t i = 0; i < n; i++) {
-        const size_t at = (size_t)(t + i);
+        const size_t at = (size_t)t + (size_t)i;
         tokens[i].q = r->tokens.q + at * r->q_stride;
         tokens[i].factors = r->tokens.factors + at * r->factors_stride;
         tokens[i].y = r->tokens.y + at * r->y_stride;

@@ -77,7 +77,8 @@ ALWAYS_INLINE struct v16i v16_or(struct v16i a, struct v16i b)
 /* Bits move up by n (constant; down where negative); some pass into the neighbouring byte. */
 ALWAYS_INLINE struct v16i v16_shift(struct v16i a, int32_t n)
 {
-    return (struct v16i){n < 0 ? _mm512_srli_epi16(a.v, (unsigned)-n) : _mm512_slli_epi16(a.v, (unsigned)n)};
+    return (struct v16i){n < 0 ? _mm512_srlv_epi16(a.v, _mm512_set1_epi16((int16_t)-n))
+                               : _mm512_sllv_epi16(a.v, _mm512_set1_epi16((int16_t)n))};
 }
 
 /* table[byte] for bytes below 16. */
