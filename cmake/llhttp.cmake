@@ -1,0 +1,13 @@
+# llhttp, Node's HTTP parser: the distribution's library, or built from the C sources in Debian's node-llhttp.
+pkg_check_modules(LLHTTP QUIET IMPORTED_TARGET libllhttp)
+add_library(llhttp INTERFACE)
+if(LLHTTP_FOUND)
+    target_link_libraries(llhttp INTERFACE PkgConfig::LLHTTP)
+else()
+    find_path(LLHTTP_INCLUDE llhttp/llhttp.h PATHS /usr/share/include REQUIRED)
+    find_path(LLHTTP_SOURCES llhttp.c PATHS /usr/share/llhttp NO_DEFAULT_PATH REQUIRED)
+    add_library(llhttp_built STATIC ${LLHTTP_SOURCES}/api.c ${LLHTTP_SOURCES}/http.c ${LLHTTP_SOURCES}/llhttp.c)
+    target_include_directories(llhttp_built SYSTEM PUBLIC ${LLHTTP_INCLUDE} ${LLHTTP_INCLUDE}/llhttp)
+    target_compile_options(llhttp_built PRIVATE -w)
+    target_link_libraries(llhttp INTERFACE llhttp_built)
+endif()

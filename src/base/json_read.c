@@ -1,0 +1,2 @@
+/* See json_read.h. */
+#include "base/json_read.h"

@@ -1,0 +1,189 @@
+/* Completions for many clients at once: the face that serve/ sees of everything below.
+ *
+ * The service owns the loaded models, each with its scheduler (infer/scheduler.h), and all requests under
+ * way. It decides what a request means before anything is computed: a newer request of the same client and
+ * document supersedes the older, identical requests run once, and when too many wait the stalest goes. Those
+ * answers come at once; they never wait for the engine.
+ *
+ * Thread: the loop. All functions and all callbacks are the loop's; engine threads only leave messages, then
+ * call `wake`, and the loop calls service_poll. */
+#ifndef COMPLETE_SERVICE_H
+#define COMPLETE_SERVICE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "context/fim.h"
+#include "infer/engine.h"
+
+struct service;
+struct service_ticket;
+struct service_answer;
+struct metrics;
+
+struct service_options {
+    const char *models_dir;    /* as library.h */
+    const char *default_model; /* name or path; "": library_default */
+    struct engine_options engine;
+    int32_t n_ctx, n_active, n_seqs; /* scheduler.h */
+    double window_ms;
+    int32_t max_waiting;     /* requests under way beyond which the stalest is shed; 0: 256 */
+    int32_t max_tokens;      /* of a completion whose client names none */
+    struct metrics *metrics; /* borrowed; or null */
+    void (*wake)(void *ctx); /* any thread */
+    void *ctx;
+};
+
+/* Strings of the options are copied. Starts to load the default model in the background. */
+MUST_CHECK enum err service_new(const struct service_options *o, struct service **out, struct errmsg *msg);
+/* No callback comes any more. Waits for the engine threads. */
+void service_free(struct service **s);
+void service_poll(struct service *s);
+
+/* Take no more requests (they are answered UNAVAILABLE); when service_n_running is 0 all are finished. */
+void service_drain(struct service *s);
+int32_t service_n_running(const struct service *s);
+
+/* --- Models ------------------------------------------------------------------------------------------ */
+
+enum service_state {
+    SERVICE_LOADING,
+    SERVICE_READY,
+    SERVICE_MODEL_FAILED,
+    SERVICE_INSTALLED /* not loaded */
+};
+
+struct service_model { /* views, valid until the next service call */
+    const char *name, *path;
+    enum service_state state;
+    const char *error;                           /* why it failed, with what to do; "" */
+    int64_t bytes;                               /* of the file */
+    int32_t n_ctx, n_ctx_train, n_vocab, n_embd; /* 0 until ready */
+    int64_t n_params;
+    const char *arch, *format;          /* "qwen2", "Q8_0"; "" until ready */
+    const char *fim_family, *fim_order; /* fim.h; "" until ready */
+    const char *isa;
+    double load_ms;
+};
+/* [0] is the default model; then the other loaded ones; then the installed ones. The list is read anew from
+ * disk at most once a second. A service without any model has n = 1: the default, failed, with the reason. */
+int32_t service_n_models(struct service *s);
+void service_model(struct service *s, int32_t i, struct service_model *out);
+
+/* Tokens of a text and back, on the loop; false while that model ("": default) is not ready. tokens is
+ * replaced. */
+struct token_list;
+struct buf;
+bool service_tokenize(struct service *s, const char *model, const char *text, size_t len, bool add_bos,
+                      bool parse_special, struct token_list *tokens);
+bool service_detokenize(struct service *s, const char *model, const int32_t *tokens, int32_t n,
+                        struct buf *out);
+
+/* --- Requests ---------------------------------------------------------------------------------------- */
+
+enum service_priority { SERVICE_ASKED, SERVICE_TYPING, SERVICE_WARMUP, SERVICE_PREFETCH };
+
+#define SERVICE_CANDIDATES_MAX 4
+#define SERVICE_STOPS_MAX      16
+
+struct service_stop { /* generation ends where this text appears; the text is cut off */
+    const char *text;
+    size_t len;
+};
+
+/* Everything is copied by service_submit. */
+struct service_request {
+    const char *model;    /* "": the default; also what is unknown, as llama-server does */
+    const char *client;   /* names an editor or a user: supersedes and shares fairly within this name */
+    const char *document; /* names the text within the client; "": told by likeness to the client's requests
+                             under way */
+    enum service_priority priority;
+
+    /* Either a place in a document ... */
+    const char *text; /* UTF-8; null: use prompt */
+    size_t len, cursor;
+    const char *path;             /* shown to the model; or null */
+    const struct fim_file *files; /* other files to show it, most distant first */
+    int32_t n_files;
+    /* ... or a prompt as it stands: text, in which special tokens' names become those tokens, or tokens. */
+    const char *prompt;
+    size_t prompt_len;
+    const int32_t *tokens; /* null: use prompt */
+    int32_t n_tokens;
+
+    struct sampler_params sampling;
+    int32_t max_tokens;        /* -1: the service's usual; 0: only compute the prompt */
+    int32_t max_prompt_tokens; /* 0: the usual for documents, the context for prompts */
+    int32_t n_candidates;      /* 0 counts as 1; more than SERVICE_CANDIDATES_MAX as that */
+    double max_prompt_ms, max_predict_ms;
+    bool predict_ms_after_newline; /* max_predict_ms counts only once the answer has a second line
+                                      (llama-server) */
+    int32_t n_indent;              /* stop before a line that is indented less than this; 0: off */
+    struct service_stop stops[SERVICE_STOPS_MAX];
+    int32_t n_stops;
+
+    /* Pieces of candidate 0 as they become certain; or null. */
+    void (*on_text)(void *ctx, const char *text, size_t len);
+    void (*on_done)(void *ctx, const struct service_answer *a);
+    void *ctx;
+};
+
+enum service_outcome {
+    SERVICE_OK,
+    SERVICE_SUPERSEDED,  /* by a newer request of the same client and document */
+    SERVICE_SHED,        /* too many requests wait */
+    SERVICE_UNAVAILABLE, /* the model is loading or failed, or the service drains: message says which */
+    SERVICE_BAD,         /* the request cannot be met: message */
+    SERVICE_ERROR        /* it should have been: message */
+};
+
+/* "eog", "limit", "word", "suffix", "repetition", "block", "indent", "time", "cancelled" */
+struct service_candidate {
+    const char *text;
+    size_t len;
+    const char *stop;          /* from the list above */
+    const char *stopping_word; /* the stop text that ended it; "" */
+    int32_t n_tokens;          /* generated */
+    double mean_logprob;       /* of the generated tokens, natural logarithm; 0 if not known */
+};
+
+struct service_timings { /* milliseconds */
+    double queue, context, prompt, predict, post, total;
+    int32_t n_prompt, n_reused, n_restored, n_moved,
+        n_computed; /* tokens of the prompt, by where they came from */
+    int32_t n_predicted, n_drafted, n_accepted;
+};
+
+struct service_answer { /* views, valid during on_done */
+    enum service_outcome outcome;
+    const char *message; /* one line; "" if OK */
+    const char *model;   /* the model that answered */
+    int32_t n_ctx, seq_id;
+    bool was_shared;                            /* an identical request ran for both */
+    bool prompt_truncated;                      /* the context did not hold all that was asked to be shown */
+    const struct service_candidate *candidates; /* distinct; at least one if OK */
+    int32_t n_candidates;
+    struct service_timings timings;
+};
+
+/* Never calls back from inside: on_done comes from service_poll, exactly once unless the request is
+ * cancelled. The ticket is valid until then. */
+struct service_ticket *service_submit(struct service *s, const struct service_request *r);
+/* The client is gone: nothing more is called for this request. */
+void service_cancel(struct service *s, struct service_ticket *ticket);
+
+/* --- What the editors tell ---------------------------------------------------------------------------- */
+
+enum service_event { SERVICE_SHOWN, SERVICE_ACCEPTED, SERVICE_PARTLY_ACCEPTED, SERVICE_DISMISSED };
+void service_note(struct service *s, const char *client, enum service_event event, int64_t n_chars);
+
+/* For /slots. Fills up to max, returns how many there are: of the default model. */
+struct service_slot {
+    int32_t id, n_tokens, n_ctx, n_prompt, n_generated;
+    bool is_processing;
+};
+int32_t service_slots(struct service *s, struct service_slot *out, int32_t max);
+
+#endif

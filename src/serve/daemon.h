@@ -1,0 +1,39 @@
+/* The daemon: one loop with an HTTP server on a TCP address and a Unix socket, language server sessions on
+ * upgraded connections (GET /lsp, Upgrade: lsp), and the service behind them. Thread: the caller becomes the
+ * loop. */
+#ifndef SERVE_DAEMON_H
+#define SERVE_DAEMON_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct service_options;
+
+struct daemon_options {
+    const char *listen; /* "ADDR:PORT", or "": no TCP */
+    const char *socket; /* path, or "": none */
+    const char *token;
+    const char *origins;
+    int32_t max_connections; /* 0: default */
+    int32_t idle_exit_s;     /* leave after so long without connections and requests; 0: never */
+    const struct service_options *service; /* wake and ctx are the daemon's to set */
+    /* SIGHUP: read the configuration again; fills new values for token and origins (owned by the callee until
+     * the next call). ERR: logged, nothing changes. Or null. */
+    enum err (*reload)(void *ctx, const char **token, const char **origins, struct errmsg *msg);
+    void *ctx;
+};
+
+/* Runs until SIGTERM or SIGINT (running requests are finished; a second signal ends at once) or the idle
+ * time. Prints one line with where it listens. Sockets handed over by the service manager (LISTEN_FDS)
+ * replace both addresses, and its NOTIFY_SOCKET is told. ERR_IO: another daemon has the addresses. */
+MUST_CHECK enum err daemon_run(const struct daemon_options *o, struct errmsg *msg);
+
+/* The editor's side (`inline lsp`): standard input and output joined to the daemon's language server at this
+ * socket. Starts a daemon (argv, null-terminated) when none answers, one however many do so at once; connects
+ * again when it goes away, and opens the documents there anew. Returns at the end of the input or after
+ * `exit`. */
+MUST_CHECK enum err attach_run(const char *socket, char *const *argv, struct errmsg *msg);
+
+#endif

@@ -1,0 +1,28 @@
+/* One editor's language server session (LSP 3.18): documents in, inline completions out.
+ *
+ * A session is fed the bytes of a stream and writes its answers to another; it knows no sockets. Thread:
+ * loop. */
+#ifndef SERVE_LSP_H
+#define SERVE_LSP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct lsp;
+struct service;
+
+struct lsp_options {
+    struct service *service;                                 /* borrowed */
+    void (*write)(void *ctx, const char *bytes, size_t len); /* whole frames */
+    void (*on_exit)(void *ctx); /* the client said exit, or its stream is beyond repair; once, never from
+                                   lsp_feed's inside a callback of the service */
+    void *ctx;
+};
+
+struct lsp *lsp_new(const struct lsp_options *o);
+void lsp_feed(struct lsp *l, const char *bytes, size_t len);
+/* A model's state has changed: report progress. */
+void lsp_on_models(struct lsp *l);
+void lsp_free(struct lsp **l); /* cancels its requests */
+
+#endif

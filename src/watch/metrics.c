@@ -1,0 +1,2 @@
+/* See metrics.h. */
+#include "watch/metrics.h"
