@@ -6,7 +6,7 @@ export CTEST_OUTPUT_ON_FAILURE = 1
 
 C_FILES = $(shell find src include tests docs/examples -name '*.[ch]' | sort)
 
-.PHONY: all setup test demo bench lint format asan tsan fuzz install uninstall clean help
+.PHONY: all setup test clients demo bench lint format asan tsan fuzz install uninstall clean help
 
 CONFIGURE = cmake -G Ninja --log-level=WARNING -S . -B
 
@@ -19,6 +19,10 @@ setup: ## install what building needs (Debian, Ubuntu; elsewhere it lists it)
 
 test: setup all ## build and run all tests; no network is needed
 	@ctest --test-dir $(BUILD) -j2 --no-tests=error
+
+clients: setup all ## the daemon under its real clients, which this installs (npm, Vim, tmux)
+	@tools/setup clients
+	@ctest --test-dir $(BUILD) -R '^clients_' --no-tests=error
 
 demo: setup ## get a small model once, and complete code with it
 	@$(CONFIGURE) $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null

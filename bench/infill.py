@@ -24,23 +24,30 @@ REQUEST_SECONDS = 300
 
 
 class Trace:
-    def __init__(self, path):
+    """A text, the line at whose start the cursor stands, and how many of the characters behind it are typed."""
+
+    def __init__(self, name, text, line, keys, lines_before=256, lines_after=64, max_tokens=16, rate=5):
+        self.name, self.text, self.line, self.keys, self.rate = name, text, line, keys, rate
+        self.lines_before, self.lines_after = lines_before, lines_after
+        self.max_tokens = max_tokens
+
+    @classmethod
+    def read(cls, path):
         path = pathlib.Path(path)
         trace = json.loads(path.read_text())
-        self.line, self.keys, self.rate = trace["line"], trace["keys"], trace["rate"]
-        self.lines_before, self.lines_after = trace["lines_before"], trace["lines_after"]
-        self.max_tokens = trace["max_tokens"]
-        self.name = path.stem
-        self.text = (path.parent / trace["file"]).read_text() if "file" in trace else source_text(trace["lines"])
+        text = (path.parent / trace["file"]).read_text() if "file" in trace else source_text(trace["lines"])
+        wanted = ("line", "keys", "rate", "lines_before", "lines_after", "max_tokens")
+        return cls(path.stem, text, **{key: trace[key] for key in wanted})
 
     def requests(self):
         """What llama.vim asks before the first key and after each."""
         start = sum(len(line) + 1 for line in self.text.split("\n")[: self.line - 1])
         typed = self.text[start : start + self.keys]
+        before = self.text[:start].split("\n")
         after = self.text[start + self.keys :].split("\n")
         suffix = "\n".join(after[: 1 + self.lines_after]) + ("\n" if len(after) > 1 + self.lines_after else "")
         for n in range(len(typed) + 1):
-            lines = (self.text[:start] + typed[:n]).split("\n")
+            lines = before[:-1] + typed[:n].split("\n")
             prefix = "".join(line + "\n" for line in lines[:-1][-self.lines_before :]) if self.lines_before else ""
             yield {
                 "id_slot": 0,
@@ -57,16 +64,25 @@ class Trace:
             }
 
 
-class Server:
-    """A llama-server on a free port of the loopback interface, for the length of a `with` block."""
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
-    def __init__(self, directory, model, threads, options):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        self.command = [os.path.join(directory, "llama-server"), "-m", model, "-t", str(threads), *options]
-        self.command += ["--host", "127.0.0.1", "--port", str(self.port)]
-        self.env = dict(os.environ, LD_LIBRARY_PATH=directory)
+
+class Server:
+    """A server on a free port of the loopback interface, for the length of a `with` block. {port} in its command stands
+    for that port; it is ready when GET /health says 200."""
+
+    def __init__(self, command, env=None):
+        self.port = free_port()
+        self.command = [word.replace("{port}", str(self.port)) for word in command]
+        self.env = dict(os.environ, **(env or {}))
+
+    @classmethod
+    def of_llama(cls, directory, model, threads, options):
+        command = [os.path.join(directory, "llama-server"), "-m", model, "-t", str(threads), *options]
+        return cls(command + ["--host", "127.0.0.1", "--port", "{port}"], {"LD_LIBRARY_PATH": directory})
 
     def __enter__(self):
         self.log = tempfile.TemporaryFile()
@@ -125,7 +141,7 @@ class Request:
             self.connection.request("POST", "/infill", self.body, {"Content-Type": "application/json"})
             response = self.connection.getresponse()
             if response.status != 200:
-                raise RuntimeError(f"llama-server answers {response.status}: {response.read(500)!r}")
+                raise RuntimeError(f"the server answers {response.status}: {response.read(500)!r}")
             for line in response:
                 if line.startswith(b"data:"):
                     self.read_event(json.loads(line[5:]))

@@ -258,10 +258,12 @@ static bool
 UNITS = [RING, LIST, TABLE, SORTED]
 
 
-def source_text(n_lines):
-    """The first n_lines lines; at most about 700."""
+def source_text(n_lines, first=0):
+    """The first n_lines lines; at most about 700. `first` is the container to begin with: texts that begin with
+    another one are alike, but for the head no part of them is the same at the same place."""
     text = HEADER
-    for i, (name, holds, kind, limit, full) in enumerate(CONTAINERS):
+    for i in range(first, first + len(CONTAINERS)):
+        name, holds, kind, limit, full = CONTAINERS[i % len(CONTAINERS)]
         text += UNITS[i % len(UNITS)].format(name=name, Name=name.capitalize(), NAME=name.upper(), v=name[0], holds=holds, type=kind,
                             space="" if kind.endswith("*") else " ", limit=limit, full=full)
     lines = text.splitlines(keepends=True)

@@ -112,3 +112,9 @@ void json_flag(struct json *j, const char *key, bool value)
     begin_value(j, key);
     buf_add_str(j->out, value ? "true" : "false");
 }
+
+void json_raw(struct json *j, const char *key, const char *value, size_t len)
+{
+    begin_value(j, key);
+    buf_add(j->out, value, len);
+}

@@ -27,5 +27,6 @@ void json_str_len(struct json *j, const char *key, const char *value, size_t len
 void json_int(struct json *j, const char *key, int64_t value);
 void json_num(struct json *j, const char *key, double value, int decimals);
 void json_flag(struct json *j, const char *key, bool value);
+void json_raw(struct json *j, const char *key, const char *value, size_t len); /* is JSON already */
 
 #endif

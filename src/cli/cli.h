@@ -31,6 +31,8 @@ int cli_model(int argc, char **argv, const struct settings *s);
 int cli_tokenize(int argc, char **argv, const struct settings *s);
 int cli_logits(int argc, char **argv, const struct settings *s);
 int cli_bench(int argc, char **argv, const struct settings *s);
+int cli_serve(int argc, char **argv, const struct settings *s);
+int cli_lsp(int argc, char **argv, const struct settings *s);
 int cli_config(int argc, char **argv, const struct settings *s);
 
 /* The whole program: parses the command line, loads settings, runs a command. */
@@ -60,6 +62,11 @@ bool cli_parse(int argc, char **argv, const struct cli_option *options, int *n_a
  * (its path goes to *path; mem_free). */
 MUST_CHECK enum err cli_pick_model(const char *name, const struct settings *s, char **path,
                                    struct errmsg *msg);
+
+/* The path of the daemon's socket (mem_free); the usual one's directory is made. */
+MUST_CHECK enum err cli_socket(const struct settings *s, char **path, struct errmsg *msg);
+
+void cli_set_log_level(const struct settings *s);
 
 /* For engine_options.pack_dir: the usual directory of packed weights, or null if they are switched off. */
 const char *cli_pack_dir(const struct settings *s);

@@ -21,6 +21,16 @@ const struct cli_command cli_commands[] = {
      "  --max-prompt-ms N    give up reading the text after so long\n"
      "  --max-predict-ms N   end the suggestion after so long\n",
      cli_complete},
+    {"serve", "[--listen ADDRESS:PORT] [--socket PATH] [--idle-exit SECONDS] [--if-free]",
+     "Answer editors and other clients: the daemon",
+     "Completions over HTTP (as llama-server, OpenAI, Tabby and Ollama have it) and over a Unix socket, for\n"
+     "all editors of this user at once. Editors' language clients run inline lsp, which starts a daemon by\n"
+     "itself.\n\n"
+     "  --if-free  do without the address where another program has it\n\n"
+     "SIGTERM finishes what runs and ends; SIGHUP reads the configuration again.\n",
+     cli_serve},
+    {"lsp", "", "The language server that editors start",
+     "Joins standard input and output to the daemon, and starts one if none runs.\n", cli_lsp},
     {"model", "list|pull|import|info|check|pack|rm ...", "Install, inspect and remove models",
      "  list [--available] [--json]\n"
      "      Installed models, or those that can be pulled by name.\n"

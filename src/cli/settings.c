@@ -20,10 +20,11 @@
 #define INI_LINE_MAX 199               /* bytes that libinih takes of a line; it would split longer ones */
 #define TEXT_LIMIT   65536
 #define VARIABLE_MAX 64
+#define NUMBER_MAX   16 /* bytes of an int32_t as text */
 
 extern char **environ;
 
-enum kind { TEXT, INTEGER, CHOICE };
+enum kind { TEXT, SECRET, INTEGER, CHOICE }; /* SECRET: text that is never shown */
 
 struct row {
     const char *key;   /* "section.key" in the file, INLINE_SECTION_KEY in the environment */
@@ -63,6 +64,10 @@ static const struct row rows[] = {
     {"engine.speculation", NULL, NULL, CHOICE, FIELD(speculation), "auto", 0, 0, "auto off",
      "guess tokens from the text at hand and verify several at once, where that pays; never changes what "
      "is suggested"},
+    {"engine.sequences", NULL, NULL, INTEGER, FIELD(sequences), "16", 1, 256, NULL,
+     "completions that the daemon computes at once; others wait"},
+    {"engine.cpus", NULL, NULL, TEXT, FIELD(cpus), "", 0, 0, NULL,
+     "processors that worker threads stay on, as in 0-3,6; unset: wherever the system puts them"},
     {"complete.max_tokens", NULL, "--max-tokens", INTEGER, FIELD(max_tokens), "64", 1, 4096, NULL,
      "longest suggestion, in tokens"},
     {"cache.packs_mb", NULL, NULL, INTEGER, FIELD(packs_mb), "8000", 1, 1 << 20, NULL,
@@ -70,8 +75,27 @@ static const struct row rows[] = {
     {"cache.kv_mb", NULL, NULL, INTEGER, FIELD(kv_mb), "1000", 0, 1 << 20, NULL,
      "megabytes of computed text (KV) kept on disk, so that a file that was completed before is not read "
      "again; the least recently used goes first; 0: nothing is kept"},
+    {"serve.listen", NULL, "--listen", TEXT, FIELD(listen), "127.0.0.1:8012", 0, 0, NULL,
+     "address and port on which `inline serve` answers HTTP; empty: none. Beyond this machine only with "
+     "serve.token"},
+    {"serve.socket", NULL, "--socket", TEXT, FIELD(socket), "", 0, 0, NULL,
+     "the daemon's Unix socket; unset: $XDG_RUNTIME_DIR/inline/inline.sock"},
+    {"serve.token", NULL, NULL, SECRET, FIELD(token), "", 0, 0, NULL,
+     "what clients must send as `Authorization: Bearer TOKEN`; unset: nothing"},
+    {"serve.origins", NULL, NULL, TEXT, FIELD(origins), "", 0, 0, NULL,
+     "web pages that may ask (Origin headers, separated by spaces; * for all); unset: none"},
+    {"serve.max_connections", NULL, NULL, INTEGER, FIELD(max_connections), "1024", 1, 65536, NULL,
+     "clients connected at once; further ones are refused"},
+    {"serve.idle_exit_s", NULL, "--idle-exit", INTEGER, FIELD(idle_exit_s), "0", 0, 31536000, NULL,
+     "seconds without clients after which the daemon leaves; 0: it stays, but for one that `inline lsp` "
+     "started, which leaves after 600"},
+    {"batch.window_ms", NULL, NULL, INTEGER, FIELD(window_ms), "0", 0, 1000, NULL,
+     "milliseconds that the first of several completions waits for others to be computed with it"},
     {"log.level", NULL, "--log-level", CHOICE, FIELD(log_level), "warn", 0, 0, "error warn info debug",
      "what is logged to stderr"},
+    {"log.text", NULL, NULL, CHOICE, FIELD(log_text), "off", 0, 0, "on off",
+     "whether the daemon's log at level debug shows what clients send, which holds their documents; off: no "
+     "text reaches a log"},
 };
 
 #define N_ROWS ((int)(sizeof rows / sizeof *rows))
@@ -85,6 +109,19 @@ static char **text_field(struct settings *s, const struct row *row)
 static int32_t *integer_field(struct settings *s, const struct row *row)
 {
     return (int32_t *)((char *)s + row->offset);
+}
+
+/* The value in force as text; `number` is used for integers. */
+static const char *value_of(const struct settings *s, const struct row *row, char number[NUMBER_MAX])
+{
+    if (row->kind != INTEGER) return *(char *const *)((const char *)s + row->offset);
+    snprintf(number, NUMBER_MAX, "%" PRId32, *(const int32_t *)((const char *)s + row->offset));
+    return number;
+}
+
+static bool is_from_flag(const struct settings *s, int i)
+{
+    return s->origin[i][0] == '-';
 }
 
 /* "model.default" -> "INLINE_MODEL_DEFAULT". */
@@ -317,22 +354,58 @@ static enum err take_flags(int *argc, char **argv, struct flags *out, struct err
     return OK;
 }
 
+/* File, environment and flags, in this order. */
+static enum err load(const struct flags *flags, struct settings *out, struct errmsg *msg)
+{
+    *out = (struct settings){0};
+    enum err err = set_defaults(out, msg);
+    const char *config = flags->config ? flags->config : getenv("INLINE_CONFIG");
+    char *usual = dirs_path(DIR_CONFIG, "inline.conf");
+    if (!err) err = load_file(out, config ? config : usual, config != NULL, msg);
+    if (!err) err = load_environment(out, msg);
+    for (int i = 0; i < N_ROWS && !err; i++) {
+        if (flags->value[i]) err = set_value(out, i, flags->value[i], rows[i].flag, msg);
+    }
+    out->config = flags->config ? mem_dup_str(flags->config) : NULL;
+    mem_free(usual);
+    if (err) settings_clear(out);
+    return err;
+}
+
 enum err settings_load(int *argc, char **argv, struct settings *out, struct errmsg *msg)
 {
     struct flags flags = {0};
     *out = (struct settings){0};
     enum err err = take_flags(argc, argv, &flags, msg);
-    if (!err) err = set_defaults(out, msg);
-    const char *config = flags.config ? flags.config : getenv("INLINE_CONFIG");
-    char *usual = dirs_path(DIR_CONFIG, "inline.conf");
-    if (!err) err = load_file(out, config ? config : usual, config != NULL, msg);
-    if (!err) err = load_environment(out, msg);
-    for (int i = 0; i < N_ROWS && !err; i++) {
-        if (flags.value[i]) err = set_value(out, i, flags.value[i], rows[i].flag, msg);
+    return err ? err : load(&flags, out, msg);
+}
+
+enum err settings_reload(const struct settings *before, struct settings *out, struct errmsg *msg)
+{
+    char numbers[SETTINGS_COUNT][NUMBER_MAX];
+    struct flags flags = {.config = before->config};
+    for (int i = 0; i < N_ROWS; i++) {
+        if (is_from_flag(before, i)) flags.value[i] = value_of(before, &rows[i], numbers[i]);
     }
-    mem_free(usual);
-    if (err) settings_clear(out);
-    return err;
+    return load(&flags, out, msg);
+}
+
+void settings_each_flag(const struct settings *s, void (*fn)(void *ctx, const char *flag, const char *value),
+                        void *ctx)
+{
+    for (int i = 0; i < N_ROWS; i++) {
+        char number[NUMBER_MAX];
+        if (is_from_flag(s, i)) fn(ctx, rows[i].flag, value_of(s, &rows[i], number));
+    }
+    if (s->config) fn(ctx, "--config", s->config);
+}
+
+bool settings_is_default(const struct settings *s, const char *key)
+{
+    for (int i = 0; i < N_ROWS; i++) {
+        if (strcmp(rows[i].key, key) == 0) return strcmp(s->origin[i], "default") == 0;
+    }
+    return false;
 }
 
 void settings_clear(struct settings *s)
@@ -341,6 +414,7 @@ void settings_clear(struct settings *s)
         if (rows[i].kind != INTEGER) mem_free(*text_field(s, &rows[i]));
         mem_free(s->origin[i]);
     }
+    mem_free(s->config);
     *s = (struct settings){0};
 }
 
@@ -382,18 +456,17 @@ void settings_describe_markdown(struct buf *out)
     buf_add_str(out, "\nThis page is written by `inline config --markdown`.\n");
 }
 
-/* The value in force as text; `number` is used for integers. */
-static const char *value_text(const struct settings *s, const struct row *row, char number[16])
+/* The same for people to see. */
+static const char *value_text(const struct settings *s, const struct row *row, char number[NUMBER_MAX])
 {
-    if (row->kind != INTEGER) return *(char *const *)((const char *)s + row->offset);
-    snprintf(number, 16, "%" PRId32, *(const int32_t *)((const char *)s + row->offset));
-    return number;
+    const char *value = value_of(s, row, number);
+    return row->kind == SECRET && *value ? "set" : value;
 }
 
 void settings_report(const struct settings *s, struct buf *out)
 {
     for (int i = 0; i < N_ROWS; i++) {
-        char number[16];
+        char number[NUMBER_MAX];
         const char *value = value_text(s, &rows[i], number);
         buf_printf(out, "%-20s %-28s %s\n", rows[i].key, *value ? value : "(unset)", s->origin[i]);
     }
@@ -405,7 +478,7 @@ void settings_report_json(const struct settings *s, struct buf *out)
     json_init(&j, out);
     json_begin_object(&j, NULL);
     for (int i = 0; i < N_ROWS; i++) {
-        char number[16];
+        char number[NUMBER_MAX];
         json_begin_object(&j, rows[i].key);
         if (rows[i].kind == INTEGER) {
             json_int(&j, "value", *(const int32_t *)((const char *)s + rows[i].offset));

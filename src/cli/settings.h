@@ -4,11 +4,12 @@
 #ifndef CLI_SETTINGS_H
 #define CLI_SETTINGS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
 
-#define SETTINGS_COUNT 14
+#define SETTINGS_COUNT 24
 
 /* Strings are owned by the settings; "" means not set. */
 struct settings {
@@ -22,10 +23,21 @@ struct settings {
     char *kv;                     /* engine.kv: "f16" or "q8_0" */
     char *move;                   /* engine.move: "on" or "off" */
     char *speculation;            /* engine.speculation: "auto" or "off" */
+    int32_t sequences;            /* engine.sequences */
+    char *cpus;                   /* engine.cpus: list, or "" */
     int32_t max_tokens;           /* complete.max_tokens */
     int32_t packs_mb;             /* cache.packs_mb */
     int32_t kv_mb;                /* cache.kv_mb; 0: nothing is saved */
+    char *listen;                 /* serve.listen: "ADDR:PORT"; "": none */
+    char *socket;                 /* serve.socket: path; "": the usual one */
+    char *token;                  /* serve.token */
+    char *origins;                /* serve.origins */
+    int32_t max_connections;      /* serve.max_connections */
+    int32_t idle_exit_s;          /* serve.idle_exit_s; 0: never */
+    int32_t window_ms;            /* batch.window_ms */
     char *log_level;              /* log.level */
+    char *log_text;               /* log.text: "on" or "off" */
+    char *config;                 /* --config, or null; owned */
     char *origin[SETTINGS_COUNT]; /* by row of the table: "default", "FILE:3", "INLINE_ISA", "--isa"; owned */
 };
 
@@ -33,7 +45,16 @@ struct settings {
  * found in argv, which are removed from it. A usual file that does not exist is an empty one. On failure
  * the settings are cleared. */
 MUST_CHECK enum err settings_load(int *argc, char **argv, struct settings *out, struct errmsg *msg);
+/* The same again, with the flags that `before` was loaded with. */
+MUST_CHECK enum err settings_reload(const struct settings *before, struct settings *out, struct errmsg *msg);
 void settings_clear(struct settings *s); /* tolerates zeroed settings */
+
+/* Call fn with every flag that was given, so that another Inline can be started with the same. */
+void settings_each_flag(const struct settings *s, void (*fn)(void *ctx, const char *flag, const char *value),
+                        void *ctx);
+
+/* Nobody has set this key. */
+bool settings_is_default(const struct settings *s, const char *key);
 
 /* The table for people: flags as text for --help, or everything as docs/configuration.md. */
 struct buf;

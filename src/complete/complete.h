@@ -38,13 +38,15 @@ struct complete_request {
 enum complete_stop {
     COMPLETE_EOG,        /* the model ended the middle */
     COMPLETE_LIMIT,      /* max_tokens */
+    COMPLETE_WORD,       /* a stop text appeared */
     COMPLETE_SUFFIX,     /* it began to repeat the text after the cursor */
     COMPLETE_REPETITION, /* it began to repeat itself */
     COMPLETE_BLOCK,      /* model without FIM: the block at the cursor is complete */
+    COMPLETE_INDENT,     /* a line was indented less than asked for */
     COMPLETE_TIME,       /* max_prompt_ms or max_predict_ms */
     COMPLETE_CANCELLED   /* by the flag, or on_text returned false */
 };
-/* "eog", "limit", "suffix", "repetition", "block", "time", "cancelled" */
+/* "eog", "limit", "word", "suffix", "repetition", "block", "indent", "time", "cancelled" */
 const char *complete_stop_name(enum complete_stop stop);
 
 struct complete_result {

@@ -31,7 +31,7 @@ struct service_options {
     double window_ms;
     int32_t max_waiting;     /* requests under way beyond which the stalest is shed; 0: 256 */
     int32_t max_tokens;      /* of a completion whose client names none */
-    struct metrics *metrics; /* borrowed; or null */
+    struct metrics *metrics; /* borrowed, and not written out after service_free; or null */
     void (*wake)(void *ctx); /* any thread */
     void *ctx;
 };
@@ -98,7 +98,7 @@ struct service_request {
     const char *model;    /* "": the default; also what is unknown, as llama-server does */
     const char *client;   /* names an editor or a user: supersedes and shares fairly within this name */
     const char *document; /* names the text within the client; "": told by likeness to the client's requests
-                             under way */
+                             under way (likeness.h) */
     enum service_priority priority;
 
     /* Either a place in a document ... */
@@ -114,9 +114,10 @@ struct service_request {
     int32_t n_tokens;
 
     struct sampler_params sampling;
-    int32_t max_tokens;        /* -1: the service's usual; 0: only compute the prompt */
+    int32_t max_tokens; /* -1: the service's usual; 0: only compute the prompt; the context bounds it */
     int32_t max_prompt_tokens; /* 0: the usual for documents, the context for prompts */
-    int32_t n_candidates;      /* 0 counts as 1; more than SERVICE_CANDIDATES_MAX as that */
+    int32_t n_candidates;      /* those after the first are sampled with other seeds. 0 counts as 1; more than
+                                  SERVICE_CANDIDATES_MAX as that */
     double max_prompt_ms, max_predict_ms;
     bool predict_ms_after_newline; /* max_predict_ms counts only once the answer has a second line
                                       (llama-server) */
@@ -162,7 +163,7 @@ struct service_answer { /* views, valid during on_done */
     const char *model;   /* the model that answered */
     int32_t n_ctx, seq_id;
     bool was_shared;                            /* an identical request ran for both */
-    bool prompt_truncated;                      /* the context did not hold all that was asked to be shown */
+    bool prompt_truncated;                      /* a raw prompt lost its beginning to the limits */
     const struct service_candidate *candidates; /* distinct; at least one if OK */
     int32_t n_candidates;
     struct service_timings timings;

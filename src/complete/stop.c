@@ -276,34 +276,67 @@ static void end_line(struct stop *s, size_t end)
     s->is_quoted = false;
 }
 
-/* Without FIM: a later line that is indented less than the cursor's belongs to what is around the block. */
+/* The end of the last line in text[0..len) that is not blank; len is the start of a line. */
+static size_t written_end(const struct stop *s, size_t len)
+{
+    size_t written = trimmed_len(s->text.data, len);
+    return written + line_len(s->text.data + written, len - written);
+}
+
+/* A character that is not blank was written at pos: is its line, if it begins there, indented enough? Blank
+ * lines before it go with it. Without FIM, a later line that is indented less than the cursor's belongs to
+ * what is around the block. */
 static void check_indent(struct stop *s, size_t pos)
 {
-    size_t start = s->line_start;
-    if (!s->at.is_prefix_only || start == 0 || s->n_last == 0) return;
-    if (blank_len(s->text.data + start, pos - start) < pos - start) return; /* not the first character */
-    if (pos - start < s->base_indent) stop_at(s, STOP_BLOCK, start);
+    size_t start = s->line_start, indent = pos - start;
+    if (start == 0 || blank_len(s->text.data + start, indent) < indent) return;
+    if (s->at.min_indent > 0 && indent < (size_t)s->at.min_indent) {
+        stop_at(s, STOP_INDENT, written_end(s, start));
+    } else if (s->at.is_prefix_only && s->n_last > 0 && indent < s->base_indent) {
+        stop_at(s, STOP_BLOCK, start);
+    }
+}
+
+/* The longest stop text that the text ends with; so that the first one to be complete counts. */
+static void check_words(struct stop *s)
+{
+    size_t longest = 0;
+    for (int32_t i = 0; i < s->at.n_words; i++) {
+        const struct stop_word *w = &s->at.words[i];
+        if (w->len <= longest || w->len > s->text.len) continue;
+        if (memcmp(s->text.data + s->text.len - w->len, w->text, w->len) != 0) continue;
+        longest = w->len;
+        s->word = i;
+    }
+    if (longest > 0) stop_at(s, STOP_WORD, s->text.len - longest);
+}
+
+/* Line ends are the caller's business, and no program text needs other control characters. */
+static bool is_unwanted(char c)
+{
+    return ((unsigned char)c < 0x20 && !is_blank_char(c)) || c == '\r' || c == 0x7f;
 }
 
 static void add_char(struct stop *s, const char *bytes, size_t n)
 {
     char c = bytes[0];
     size_t pos = s->text.len;
-    /* Line ends are the caller's business, and no program text needs other control characters. */
-    if (((unsigned char)c < 0x20 && !is_blank_char(c)) || c == '\r' || c == 0x7f) return;
+    if (!s->at.is_raw && is_unwanted(c)) return;
     bool is_hidden = s->at.hides_space && c == ' '; /* the document has it already */
     s->at.hides_space = false;
     if (is_hidden) return;
     buf_add(&s->text, bytes, n);
     if (s->text.err) return;
+    check_words(s);
+    if (s->why) return;
     if (c == '\n') {
-        end_line(s, pos);
+        if (!s->at.is_raw) end_line(s, pos);
         s->line_start = pos + 1;
         s->is_escaped = false;
         return;
     }
     if (!is_blank_char(c)) check_indent(s, pos);
-    if (!s->why) scan_char(s, c, pos);
+    if (!s->why && !s->at.is_raw) scan_char(s, c, pos);
 }
 
 /* ---- What is certain ---- */
@@ -363,9 +396,35 @@ static size_t trim(const struct stop *s, size_t len)
     return content == 0 || s->rest_len == 0 ? content : len;
 }
 
+/* From where the end of the text may turn out to be the beginning of a stop text. */
+static size_t undecided_word(const struct stop *s)
+{
+    size_t len = s->text.len, longest = 0;
+    for (int32_t i = 0; i < s->at.n_words; i++) {
+        const struct stop_word *w = &s->at.words[i];
+        size_t n = w->len > len ? len : w->len > 0 ? w->len - 1 : 0;
+        while (n > longest && memcmp(s->text.data + len - n, w->text, n) != 0) n--;
+        if (n > longest) longest = n;
+    }
+    return len - longest;
+}
+
+/* A line that has only blanks so far may turn out to be indented too little. */
+static size_t undecided_indent(const struct stop *s)
+{
+    size_t len = s->text.len, start = s->line_start;
+    if (s->at.min_indent == 0 || start == 0) return len;
+    return blank_len(s->text.data + start, len - start) == len - start ? written_end(s, start) : len;
+}
+
+/* Where a stop text may have begun, the text may also end, and the last line's judgement would then be
+ * another: nothing new is certain until that is decided. */
 static size_t certain_len(const struct stop *s)
 {
-    size_t len = undecided_rest(s);
+    size_t len = min_size(undecided_word(s), undecided_indent(s));
+    if (s->at.is_raw) return len;
+    if (undecided_word(s) < s->text.len) return s->certain;
+    len = min_size(len, undecided_rest(s));
     len = min_size(len, undecided_below(s));
     len = min_size(len, undecided_repetition(s));
     return trimmed_len(s->text.data, len);
@@ -393,12 +452,25 @@ bool stop_feed(struct stop *s, const char *bytes, size_t len)
     return s->why == STOP_NOT && !s->text.err;
 }
 
+bool stop_has_newline(const struct stop *s)
+{
+    return s->line_start > 0;
+}
+
+/* The last line, which no newline ended, is judged like the others. A stop text may have begun in an earlier
+ * line, which is judged already. */
 void stop_finish(struct stop *s)
 {
     if (s->text.len == 0) return;
-    if (!s->why) {
-        end_line(s, s->text.len);
-        if (!s->why) s->cut = s->text.len;
+    size_t end = s->why ? s->cut : s->text.len;
+    bool is_judged = (s->why && s->why != STOP_WORD) || end < s->line_start;
+    if (!is_judged && !s->at.is_raw) {
+        enum stop_why why = s->why;
+        s->why = STOP_NOT;
+        end_line(s, end);
+        if (s->why) end = min_size(end, s->cut);
+        if (why) s->why = why;
     }
-    advance(s, trim(s, s->cut));
+    s->cut = end;
+    advance(s, s->at.is_raw ? end : trim(s, end));
 }

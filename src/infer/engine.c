@@ -26,11 +26,25 @@
 /* Text that drafts are looked up in: a prompt and as much related text again. */
 #define DRAFT_TOKENS 8192
 
+/* The lent workers, or our own. */
+static enum err open_pool(struct engine *e, const struct engine_options *o, struct errmsg *msg)
+{
+    e->c.pool = o->pool;
+    if (o->pool) return OK;
+    if (o->n_threads < 0 || o->n_threads > MAX_THREADS)
+        return err_set(msg, ERR_ARG, "%d threads; allowed are 1 to %d", o->n_threads, MAX_THREADS);
+    enum err err = o->cpus && *o->cpus
+                       ? pool_new_on(o->cpus, o->n_threads, &e->own_pool, msg)
+                       : pool_new(o->n_threads ? o->n_threads : cpu_count(), &e->own_pool, msg);
+    e->c.pool = e->own_pool;
+    return err;
+}
+
 static enum err open_compute(struct engine *e, const struct engine_options *o, struct errmsg *msg)
 {
-    int32_t n_threads = o->n_threads ? o->n_threads : cpu_count();
-    if (n_threads < 1 || n_threads > MAX_THREADS)
-        return err_set(msg, ERR_ARG, "%d threads; allowed are 1 to %d", n_threads, MAX_THREADS);
+    enum err err = open_pool(e, o, msg);
+    if (err) return err;
+    int32_t n_threads = pool_threads(e->c.pool);
     e->c.kern = kern_select(o->isa);
     if (!e->c.kern)
         return err_set(msg, ERR_ARG, "instruction set \"%s\" is not available here (there are: %s)", o->isa,
@@ -42,7 +56,7 @@ static enum err open_compute(struct engine *e, const struct engine_options *o, s
     e->scratch_total = e->c.scratch_bytes * (size_t)n_threads;
     e->c.scratch = pages_reserve(e->scratch_total);
     if (!e->c.scratch) return err_set(msg, ERR_NOMEM, "not enough memory for %d threads", n_threads);
-    return pool_new(n_threads, &e->c.pool, msg);
+    return OK;
 }
 
 static enum err open_kv(struct engine *e, const struct engine_options *o, struct errmsg *msg)
@@ -100,7 +114,7 @@ void engine_close(struct engine **ep)
     weight_pack_close(&e->pack);
     kv_store_close(&e->kv_store);
     kv_pool_free(&e->kv_pool);
-    pool_free(&e->c.pool);
+    pool_free(&e->own_pool);
     pages_release(e->c.scratch, e->scratch_total);
     model_unref(&e->model);
     mem_free(e);
@@ -119,6 +133,11 @@ const char *engine_isa(const struct engine *e)
 int32_t engine_threads(const struct engine *e)
 {
     return pool_threads(e->c.pool);
+}
+
+void engine_place_caller(const struct engine *e)
+{
+    pool_place_caller(e->c.pool);
 }
 
 int64_t engine_kv_bytes(const struct engine *e)
@@ -216,6 +235,14 @@ void engine_seq_cut(struct engine_seq *s, int32_t n)
     s->logit_row = -1;
 }
 
+void engine_seq_took(struct engine_seq *s, const int32_t *tokens, int32_t n)
+{
+    memcpy(s->tokens + s->len, tokens, (size_t)n * sizeof *tokens);
+    if (s->n_exact == s->len) s->n_exact += n;
+    s->len += n;
+    s->logit_row = -1;
+}
+
 enum err engine_seq_extend(struct engine_seq *s, const int32_t *tokens, int32_t n, int32_t n_logits,
                            const struct limits *limits)
 {
@@ -224,11 +251,11 @@ enum err engine_seq_extend(struct engine_seq *s, const int32_t *tokens, int32_t 
     if (e) return e;
     struct forward_span span = {.kv = &s->kv, .tokens = tokens, .n = n, .pos = s->len, .n_logits = n_logits};
     s->logit_row = -1;
+    mem_guard_begin("decode");
     e = forward_run(s->engine->forward, &span, 1, s->logits, limits);
+    mem_guard_end();
     if (e) return e;
-    memcpy(s->tokens + s->len, tokens, (size_t)n * sizeof *tokens);
-    if (s->n_exact == s->len) s->n_exact += n;
-    s->len += n;
+    engine_seq_took(s, tokens, n);
     s->logit_row = n_logits - 1;
     return OK;
 }
@@ -236,10 +263,7 @@ enum err engine_seq_extend(struct engine_seq *s, const int32_t *tokens, int32_t 
 enum err engine_seq_append(struct engine_seq *s, int32_t token, const struct limits *limits)
 {
     if (token < 0 || token >= s->engine->model->p.n_vocab) return ERR_ARG;
-    mem_guard_begin("decode");
-    enum err e = engine_seq_extend(s, &token, 1, 1, limits);
-    mem_guard_end();
-    return e;
+    return engine_seq_extend(s, &token, 1, 1, limits);
 }
 
 /* -log softmax(logits)[token]. */

@@ -22,6 +22,7 @@
 #include "kern/kern.h"
 
 struct model;
+struct pool;
 struct engine;
 struct engine_seq;
 
@@ -30,7 +31,10 @@ struct engine_seq;
 enum engine_move { ENGINE_MOVE_OFF, ENGINE_MOVE_ON };
 
 struct engine_options {
-    int32_t n_threads; /* 0: all processors that we may use */
+    struct pool
+        *pool; /* borrowed: workers that several engines share (os/pool.h); null: own ones, as follows */
+    const char *cpus;  /* keep the workers on these processors ("0-3,6"); null or "": anywhere */
+    int32_t n_threads; /* 0: all processors that we may use, or those of cpus */
     const char *isa;   /* force a kernel variant (kern.h); null: the best */
     int32_t n_batch;   /* prefill tokens computed in one pass; 0: default */
 
@@ -46,13 +50,16 @@ struct engine_options {
     int64_t pack_bytes;   /* ceiling of the directory; 0: default */
 };
 
-/* Takes a reference to the model. ERR_ARG: unknown isa, or a KV format that does not suit the model. */
+/* Takes a reference to the model. ERR_ARG: unknown isa, processors that cannot be used, or a KV format that
+ * does not suit the model. */
 MUST_CHECK enum err engine_open(struct model *m, const struct engine_options *o, struct engine **out,
                                 struct errmsg *msg);
 void engine_close(struct engine **e); /* its sequences must be closed before */
 const struct model *engine_model(const struct engine *e);
 const char *engine_isa(const struct engine *e);
 int32_t engine_threads(const struct engine *e);
+/* Keep the calling thread, which will use the engine, on its workers' processors. */
+void engine_place_caller(const struct engine *e);
 int64_t engine_kv_bytes(const struct engine *e); /* of KV in memory, of all sequences */
 
 /* Wait until the packed weights are in use, or cannot be. True if they are. */
@@ -69,6 +76,9 @@ int32_t engine_seq_n_ctx(const struct engine_seq *s);
 
 /* Forget its tokens and free their KV; with save, keep them on disk (where the engine has kv_dir). */
 void engine_seq_clear(struct engine_seq *s, bool save);
+
+/* Keep its exact tokens on disk as well (where the engine has kv_dir). */
+void engine_seq_save(const struct engine_seq *s);
 
 /* Where the tokens of a sync came from; they add up to its n. */
 struct engine_reuse {
@@ -107,7 +117,7 @@ MUST_CHECK enum err engine_seq_loss(struct engine_seq *s, const int32_t *tokens,
 
 enum engine_stop {
     ENGINE_STOP_EOG,    /* the model ended the text */
-    ENGINE_STOP_LIMIT,  /* max_tokens or the context's end */
+    ENGINE_STOP_LIMIT,  /* max_tokens, the context's end, or no memory for more KV */
     ENGINE_STOP_CALLER, /* the callback had enough */
     ENGINE_STOP_TIME,   /* max_prompt_ms or max_predict_ms */
     ENGINE_STOP_CANCEL

@@ -1,5 +1,6 @@
-/* The engine's insides, shared by engine.c (life), engine_reuse.c (making a sequence hold a prompt) and
- * engine_generate.c (the decode loop). Thread: the engine's caller. */
+/* The engine's insides, shared by engine.c (life), engine_reuse.c (making a sequence hold a prompt), job.c
+ * (a completion in steps), engine_generate.c and the scheduler (who runs the steps). Thread: the engine's
+ * caller. */
 #ifndef INFER_ENGINE_IMPL_H
 #define INFER_ENGINE_IMPL_H
 
@@ -8,6 +9,7 @@
 #include "infer/forward.h"
 #include "infer/kv.h"
 #include "infer/kv_store.h"
+#include "infer/token_diff.h"
 
 /* Logits of one pass at most: a token and the draft that follows it. */
 #define LOGIT_ROWS (1 + DRAFT_MAX)
@@ -15,7 +17,8 @@
 struct engine {
     struct model *model; /* a reference */
     struct compute c;
-    size_t scratch_total; /* bytes */
+    struct pool *own_pool; /* c.pool, or null: that is borrowed */
+    size_t scratch_total;  /* bytes */
     struct forward *forward;
     int32_t n_batch;
     enum engine_move move;
@@ -25,6 +28,7 @@ struct engine {
     struct engine_seq *seqs;   /* open ones; linked by next */
     int64_t n_uses;            /* orders sequences by use */
     struct draft *draft;       /* null: no speculation */
+    struct job *drafting;      /* whom `draft` is lent to, or null */
     struct weight_pack *pack;  /* or null */
     bool is_packed;            /* the pack is in use */
 };
@@ -40,6 +44,7 @@ struct engine_seq {
     int32_t move_from; /* positions of a prompt below get no moved KV */
     int32_t n_exact;   /* KV of positions below is that of a fresh computation */
     int64_t last_use;  /* of engine->n_uses */
+    bool is_busy;      /* a job uses it: no other sequence may take its KV */
     float *logits;     /* [LOGIT_ROWS][n_vocab], reserved */
     int32_t logit_row; /* logits after tokens[len - 1], or -1 */
 };
@@ -47,9 +52,35 @@ struct engine_seq {
 /* Use packed weights from now on if they have become ready. */
 void engine_adopt_pack(struct engine *e);
 
-/* Room for positions from..to-1, evicting the KV of other sequences, least recently used first, where the
- * budget is used up. ERR_LIMIT: it is too small for this sequence alone. */
+/* Room of its own for positions from..to-1, evicting the KV of other sequences that are not busy, least
+ * recently used first, where the budget is used up. ERR_LIMIT: it is too small for this and the busy ones. */
 enum err engine_seq_reserve(struct engine_seq *s, int32_t from, int32_t to);
+
+/* What of a prompt is still to be computed: the spans between reused KV, and the end. */
+struct engine_fill {
+    struct forward_span gaps[TOKEN_RUNS_MAX + 1]; /* ascending; those before `first` are filled */
+    int32_t n_gaps, first;
+    int32_t n_prompt;  /* tokens of the prompt */
+    int32_t max_exact; /* where KV begins that depends on what was moved */
+};
+
+/* Begin to make s hold tokens[0..n-1], which must stay until the fill is done: reuse what there is and
+ * reserve room for the rest. A fill may be abandoned at any time. Errors as engine_seq_sync. */
+enum err engine_fill_begin(struct engine_seq *s, const int32_t *tokens, int32_t n, struct engine_fill *fill,
+                           struct engine_reuse *reuse);
+bool engine_fill_is_done(const struct engine_fill *fill);
+
+/* The next of its tokens, at most max (>= 1), as spans [TOKEN_RUNS_MAX + 1] that may be written. The prompt's
+ * last token wants logits. Errors as engine_seq_reserve. */
+enum err engine_fill_next(struct engine_seq *s, const struct engine_fill *fill, int32_t max,
+                          struct forward_span *spans, int32_t *n_spans);
+
+/* The spans of engine_fill_next have been computed. */
+void engine_fill_took(struct engine_seq *s, struct engine_fill *fill, const struct forward_span *spans,
+                      int32_t n_spans);
+
+/* n tokens that follow the others have been computed. */
+void engine_seq_took(struct engine_seq *s, const int32_t *tokens, int32_t n);
 
 /* Append n tokens (at most LOGIT_ROWS) and compute the logits of the last n_logits: rows from 0 on. */
 enum err engine_seq_extend(struct engine_seq *s, const int32_t *tokens, int32_t n, int32_t n_logits,

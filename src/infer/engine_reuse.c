@@ -31,22 +31,26 @@ static int32_t min(int32_t a, int32_t b)
     return a < b ? a : b;
 }
 
-void engine_seq_clear(struct engine_seq *s, bool save)
+void engine_seq_save(const struct engine_seq *s)
 {
     struct kv_store *store = s->engine->kv_store;
     struct errmsg ignored; /* what cannot be saved is computed again */
-    if (save && store && s->n_exact >= SAVE_MIN)
-        (void)!kv_store_save(store, &s->kv, s->tokens, s->n_exact, &ignored);
+    if (store && s->n_exact >= SAVE_MIN) (void)!kv_store_save(store, &s->kv, s->tokens, s->n_exact, &ignored);
+}
+
+void engine_seq_clear(struct engine_seq *s, bool save)
+{
+    if (save) engine_seq_save(s);
     engine_seq_cut(s, 0);
     kv_truncate(&s->kv, 0);
 }
 
-/* Free the pages of the sequence that was not used for longest. False if only s has any. */
+/* Free the pages of the sequence that was not used for longest. False if only s and busy ones have any. */
 static bool evict_other(const struct engine_seq *s)
 {
     struct engine_seq *oldest = NULL;
     for (struct engine_seq *o = s->engine->seqs; o; o = o->next) {
-        if (o == s || o->kv.n_pages == 0) continue;
+        if (o == s || o->is_busy || o->kv.n_pages == 0) continue;
         if (!oldest || o->last_use < oldest->last_use) oldest = o;
     }
     if (!oldest) return false;
@@ -137,45 +141,18 @@ static void import_better(struct engine_seq *s, const int32_t *tokens, int32_t n
 }
 
 /* The spans of the prompt that are not there: between plan->same, the runs, and the end. */
-static int32_t gaps_of(const struct plan *plan, const int32_t *tokens, int32_t n, const struct kv *kv,
-                       struct forward_span *gaps)
+static void list_gaps(const struct plan *plan, const int32_t *tokens, int32_t n, const struct kv *kv,
+                      struct engine_fill *fill)
 {
-    int32_t n_gaps = 0, at = plan->same;
+    int32_t at = plan->same;
     for (int32_t i = 0; i <= plan->n_runs; i++) {
         int32_t end = i < plan->n_runs ? plan->runs[i].to : n;
         if (end > at) {
-            gaps[n_gaps++] = (struct forward_span){.kv = kv, .tokens = tokens + at, .n = end - at, .pos = at};
+            fill->gaps[fill->n_gaps++] =
+                (struct forward_span){.kv = kv, .tokens = tokens + at, .n = end - at, .pos = at};
         }
         if (i < plan->n_runs) at = end + plan->runs[i].n;
     }
-    return n_gaps;
-}
-
-/* Compute the first tokens of the gaps, as many as a pass takes. Returns how many; the gaps shrink. */
-static enum err compute_batch(struct engine_seq *s, struct forward_span *gaps, int32_t n_gaps, bool *is_done,
-                              const struct limits *limits)
-{
-    struct forward_span batch[TOKEN_RUNS_MAX + 1];
-    int32_t n = 0, left = s->engine->n_batch;
-    for (int32_t i = 0; i < n_gaps && left > 0; i++) {
-        if (gaps[i].n == 0) continue;
-        batch[n] = gaps[i];
-        batch[n].n = min(gaps[i].n, left);
-        left -= batch[n++].n;
-    }
-    struct forward_span *end = &batch[n - 1];
-    *is_done = end->pos + end->n == gaps[n_gaps - 1].pos + gaps[n_gaps - 1].n;
-    end->n_logits = *is_done;
-    enum err e = forward_run(s->engine->forward, batch, n, s->logits, limits);
-    if (e) return e;
-    for (int32_t i = 0, j = 0; j < n; i++) {
-        if (gaps[i].n == 0) continue;
-        memcpy(s->tokens + batch[j].pos, batch[j].tokens, (size_t)batch[j].n * sizeof *s->tokens);
-        gaps[i].tokens += batch[j].n;
-        gaps[i].pos += batch[j].n;
-        gaps[i].n -= batch[j++].n;
-    }
-    return OK;
 }
 
 /* Bring the KV of plan's runs to their places; the positions between them become holes. Without memory for
@@ -199,32 +176,6 @@ static enum err move_runs(struct engine_seq *s, const int32_t *tokens, int32_t n
     return OK;
 }
 
-/* Positions that are as exact as a fresh computation would make them, once the gaps before `first` are. */
-static void count_exact(struct engine_seq *s, const struct plan *plan, int32_t first_gap)
-{
-    if (s->n_exact < plan->same) return;
-    s->n_exact = plan->n_runs && first_gap > plan->runs[0].to ? plan->runs[0].to : first_gap;
-}
-
-static enum err compute(struct engine_seq *s, const int32_t *tokens, int32_t n, struct plan *plan,
-                        const struct limits *limits)
-{
-    struct forward_span gaps[TOKEN_RUNS_MAX + 1];
-    int32_t n_gaps = gaps_of(plan, tokens, n, &s->kv, gaps), first = 0;
-    bool is_done = n_gaps == 0;
-    enum err e = OK;
-    while (!is_done && !e) {
-        s->logit_row = -1;
-        e = compute_batch(s, gaps, n_gaps, &is_done, limits);
-        while (first < n_gaps - 1 && gaps[first].n == 0) first++;
-        count_exact(s, plan, gaps[first].pos);
-        int32_t end = gaps[n_gaps - 1].pos; /* of what is there: the last gap is at the end */
-        if (end > s->len) s->len = end;
-    }
-    if (!e && n_gaps) s->logit_row = 0;
-    return e;
-}
-
 static enum err check_tokens(const struct engine_seq *s, const int32_t *tokens, int32_t n)
 {
     if (n < 1) return ERR_ARG;
@@ -235,30 +186,95 @@ static enum err check_tokens(const struct engine_seq *s, const int32_t *tokens, 
     return OK;
 }
 
-enum err engine_seq_sync(struct engine_seq *s, const int32_t *tokens, int32_t n, const struct limits *limits,
-                         struct engine_reuse *reuse)
+/* The sequence holds the prompt. */
+static void end_fill(struct engine_seq *s, const struct engine_fill *fill)
 {
-    struct engine_reuse counts = {0}, *r = reuse ? reuse : &counts;
-    *r = counts;
+    s->n_prompt = fill->n_prompt;
+    kv_truncate(&s->kv, fill->n_prompt);
+}
+
+enum err engine_fill_begin(struct engine_seq *s, const int32_t *tokens, int32_t n, struct engine_fill *fill,
+                           struct engine_reuse *reuse)
+{
+    *reuse = (struct engine_reuse){0};
+    *fill = (struct engine_fill){.n_prompt = n};
     enum err e = check_tokens(s, tokens, n);
     if (e) return e;
     engine_adopt_pack(s->engine);
     s->last_use = ++s->engine->n_uses;
 
     struct plan plan = plan_own(s, tokens, n);
-    import_better(s, tokens, n, cost_of(&plan, n), r);
+    import_better(s, tokens, n, cost_of(&plan, n), reuse);
     plan = plan_own(s, tokens, n);
     int32_t exact = min(plan.same, s->n_exact);
     e = move_runs(s, tokens, n, &plan);
-    r->n_reused = exact - min(exact, r->n_restored);
-    r->n_restored = exact - r->n_reused;
-    r->n_computed = cost_of(&plan, n);
-    r->n_moved = n - exact - r->n_computed;
-    if (!e) e = compute(s, tokens, n, &plan, limits);
     if (e) return e;
-    s->n_prompt = n;
-    kv_truncate(&s->kv, n);
+    reuse->n_reused = exact - min(exact, reuse->n_restored);
+    reuse->n_restored = exact - reuse->n_reused;
+    reuse->n_computed = cost_of(&plan, n);
+    reuse->n_moved = n - exact - reuse->n_computed;
+    list_gaps(&plan, tokens, n, &s->kv, fill);
+    fill->max_exact = s->n_exact < plan.same ? s->n_exact : plan.n_runs ? plan.runs[0].to : n;
+    if (fill->n_gaps == 0) end_fill(s, fill);
     return OK;
+}
+
+bool engine_fill_is_done(const struct engine_fill *fill)
+{
+    return fill->first == fill->n_gaps;
+}
+
+enum err engine_fill_next(struct engine_seq *s, const struct engine_fill *fill, int32_t max,
+                          struct forward_span *spans, int32_t *n_spans)
+{
+    *n_spans = 0;
+    for (int32_t i = fill->first; i < fill->n_gaps && max > 0; i++) {
+        struct forward_span *span = &spans[(*n_spans)++];
+        *span = fill->gaps[i];
+        span->n = min(span->n, max);
+        max -= span->n;
+        span->n_logits = span->pos + span->n == fill->n_prompt;
+        enum err e = engine_seq_reserve(s, span->pos, span->pos + span->n);
+        if (e) return e;
+    }
+    return OK;
+}
+
+void engine_fill_took(struct engine_seq *s, struct engine_fill *fill, const struct forward_span *spans,
+                      int32_t n_spans)
+{
+    for (int32_t i = 0; i < n_spans; i++) {
+        struct forward_span *gap = &fill->gaps[fill->first];
+        memcpy(s->tokens + gap->pos, gap->tokens, (size_t)spans[i].n * sizeof *s->tokens);
+        gap->tokens += spans[i].n;
+        gap->pos += spans[i].n;
+        gap->n -= spans[i].n;
+        if (gap->n == 0) fill->first++;
+    }
+    bool is_done = engine_fill_is_done(fill);
+    s->logit_row = -1;
+    s->n_exact = min(fill->max_exact, is_done ? fill->n_prompt : fill->gaps[fill->first].pos);
+    int32_t end = fill->gaps[fill->n_gaps - 1].pos; /* of what is there: the last gap is at the end */
+    if (end > s->len) s->len = end;
+    if (is_done) end_fill(s, fill);
+}
+
+enum err engine_seq_sync(struct engine_seq *s, const int32_t *tokens, int32_t n, const struct limits *limits,
+                         struct engine_reuse *reuse)
+{
+    struct engine_fill fill;
+    struct engine_reuse ignored;
+    enum err e = engine_fill_begin(s, tokens, n, &fill, reuse ? reuse : &ignored);
+    while (!e && !engine_fill_is_done(&fill)) {
+        struct forward_span spans[TOKEN_RUNS_MAX + 1];
+        int32_t n_spans;
+        e = engine_fill_next(s, &fill, s->engine->n_batch, spans, &n_spans);
+        if (!e) e = forward_run(s->engine->forward, spans, n_spans, s->logits, limits);
+        if (e) break;
+        engine_fill_took(s, &fill, spans, n_spans);
+        if (engine_fill_is_done(&fill)) s->logit_row = 0;
+    }
+    return e;
 }
 
 void engine_seq_allow_move(struct engine_seq *s, int32_t from)

@@ -36,11 +36,12 @@ bool job_is_over(const struct job *j);       /* result->stop says why */
 bool job_is_prefilling(const struct job *j); /* its prompt is not all there */
 
 /* What it wants next: at most max_tokens (>= 1) of the prompt, or its last token and a draft of at most
- * max_draft more. Reserves their KV. OK with no spans: the job has just become over (time, limits). */
+ * max_draft more. Reserves their KV. OK with no spans: the job has just become over (time, limits).
+ * ERR_LIMIT: no memory for KV; the job can only be finished. */
 MUST_CHECK enum err job_want(struct job *j, int32_t max_tokens, int32_t max_draft, struct job_want *want);
 
-/* The pass is done: logits are the want's rows, [n_logits][n_vocab]; ms is what the pass took. Calls
- * on_token. */
+/* The pass is done: logits are the want's rows, [n_logits][n_vocab]; ms is what the pass took, or 0 if others
+ * had a part in it. Calls on_token. */
 void job_took(struct job *j, const struct job_want *want, const float *logits, double ms);
 
 /* The pass was given up: nothing of it counts, the next job_want will ask again. */

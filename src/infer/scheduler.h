@@ -18,8 +18,8 @@ struct scheduler_job;
 enum scheduler_priority { SCHEDULER_ASKED, SCHEDULER_TYPING, SCHEDULER_WARMUP, SCHEDULER_PREFETCH };
 
 struct scheduler_options {
-    int32_t n_active; /* requests that run at once; 0: 16 */
-    int32_t n_seqs;   /* sequences, so documents whose KV stays at hand; 0: 32; at least n_active */
+    int32_t n_active; /* requests of people that run at once; 0: 16 */
+    int32_t n_seqs;   /* sequences, so documents whose KV stays at hand; 0: 32; more than n_active */
     int32_t n_ctx;    /* tokens of each; 0: what the model was trained for */
     double window_ms; /* hold the first request of a batch back for so long, that others may join; 0: not */
 };
@@ -33,6 +33,7 @@ enum scheduler_outcome {
 struct scheduler_report {
     enum scheduler_outcome outcome;
     struct engine_result result;
+    int32_t seq;       /* scheduler_seq_state.id of the sequence that served it; -1: none did */
     double queue_ms;   /* from submit until a sequence was its own */
     double prepare_ms; /* in `prepare` */
     enum err err;
@@ -64,7 +65,8 @@ int32_t scheduler_n_ctx(const struct scheduler *s);
 /* The request is copied; the job is the caller's until scheduler_release. The queue has no bound of its own:
  * who submits for strangers must keep one. */
 struct scheduler_job *scheduler_submit(struct scheduler *s, const struct scheduler_request *r);
-/* `done` will come within a few milliseconds; nothing happens if it came already. */
+/* `done` will come within a few milliseconds, or, if others are in the pass that runs, when that is over.
+ * Nothing happens if it came already. */
 void scheduler_cancel(struct scheduler *s, struct scheduler_job *job);
 /* The caller will not use the job again; cancels nothing. */
 void scheduler_release(struct scheduler_job **job);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "model/gguf.h"
 #include "model/weight_pack_dir.h"
@@ -132,6 +133,8 @@ static void build_main(void *ctx)
     if (!p->is_foreground) thread_make_idle();
     enum err err = build(p, &garbage, &p->failure);
     if (err == ERR_CANCELLED) err_set(&p->failure, err, "%s: stopped before it was complete", p->path);
+    if (err && err != ERR_CANCELLED && !p->is_foreground) /* nobody asks for the message */
+        log_line(LOG_WARN, "weights stay unpacked, which is slower: %s", p->failure.text);
     /* Release: file and failure come before the state that says that they are there. */
     atomic_store_explicit(&p->state, err ? WEIGHT_PACK_FAILED : WEIGHT_PACK_READY, memory_order_release);
     pthread_mutex_lock(&p->lock);

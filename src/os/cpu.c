@@ -79,6 +79,30 @@ void cpu_pin_to_last(void)
     (void)sched_setaffinity(0, sizeof set, &set); /* 0: the calling thread */
 }
 
+enum err cpu_list_check(const struct cpu_list *list, struct errmsg *msg)
+{
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        return err_set(msg, ERR_UNSUPPORTED, "threads cannot be placed on a machine with so many processors");
+    }
+    for (int32_t i = 0; i < CPU_LIST_MAX; i++) {
+        if (!list->has[i] || CPU_ISSET(i, &allowed)) continue;
+        return err_set(msg, ERR_ARG, "processor %d does not exist or may not be used here (%d may be used)",
+                       i, CPU_COUNT(&allowed));
+    }
+    return OK;
+}
+
+void cpu_list_pin(const struct cpu_list *list)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    for (int32_t i = 0; i < CPU_LIST_MAX; i++) {
+        if (list->has[i]) CPU_SET(i, &set);
+    }
+    (void)sched_setaffinity(0, sizeof set, &set); /* 0: the calling thread */
+}
+
 #else
 
 int32_t cpu_count(void)
@@ -91,7 +115,57 @@ void cpu_pin_to_last(void)
 {
 }
 
+enum err cpu_list_check(const struct cpu_list *list, struct errmsg *msg)
+{
+    (void)list;
+    return err_set(msg, ERR_UNSUPPORTED, "this system does not place threads on processors");
+}
+
+void cpu_list_pin(const struct cpu_list *list)
+{
+    (void)list;
+}
+
 #endif
+
+/* A processor's number at *text, which moves behind it. */
+static bool parse_number(const char **text, int32_t *out)
+{
+    const char *s = *text;
+    int32_t n = 0;
+    while (*s >= '0' && *s <= '9' && n < CPU_LIST_MAX) n = n * 10 + (*s++ - '0');
+    if (s == *text || n >= CPU_LIST_MAX) return false;
+    *text = s;
+    *out = n;
+    return true;
+}
+
+enum err cpu_list_parse(const char *text, struct cpu_list *out, struct errmsg *msg)
+{
+    *out = (struct cpu_list){0};
+    for (const char *s = text;; s++) {
+        const char *item = s;
+        int32_t first, last;
+        bool is_ok = parse_number(&s, &first);
+        last = first;
+        if (is_ok && *s == '-') {
+            s++;
+            is_ok = parse_number(&s, &last);
+        }
+        if (!is_ok || (*s && *s != ',') || last < first) {
+            return err_set(
+                msg, ERR_ARG,
+                "processors \"%s\": at \"%s\" there should be a number below %d or a range of them "
+                "like 0-3",
+                text, item, CPU_LIST_MAX);
+        }
+        for (int32_t i = first; i <= last; i++) {
+            out->n += !out->has[i];
+            out->has[i] = true;
+        }
+        if (!*s) return OK;
+    }
+}
 
 void cpu_name(char *out, int32_t len)
 {

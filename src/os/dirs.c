@@ -17,11 +17,12 @@
 
 static const struct {
     const char *variable; /* an absolute path there wins */
-    const char *in_home;  /* else this, below the home directory */
+    const char *in_home;  /* else this, below the home directory; or null */
 } places[] = {
     [DIR_CONFIG] = {"XDG_CONFIG_HOME", ".config"},
     [DIR_DATA] = {"XDG_DATA_HOME", ".local/share"},
     [DIR_CACHE] = {"XDG_CACHE_HOME", ".cache"},
+    [DIR_RUNTIME] = {"XDG_RUNTIME_DIR", NULL}, /* else a directory of the user's in /tmp */
 };
 
 /* The value of an environment variable if it is an absolute path, else null. The specification says that
@@ -30,6 +31,12 @@ static const char *env_path(const char *variable)
 {
     const char *value = getenv(variable);
     return value && value[0] == '/' && strlen(value) < PATH_BYTES_MAX / 2 ? value : NULL;
+}
+
+/* Where there is no place of the user's own. */
+static void add_private(struct buf *path)
+{
+    buf_printf(path, "/tmp/inline-%ld", (long)getuid());
 }
 
 static void add_home(struct buf *path)
@@ -42,7 +49,7 @@ static void add_home(struct buf *path)
     if (home && home[0] == '/') {
         buf_add_str(path, home);
     } else {
-        buf_printf(path, "/tmp/inline-%ld", (long)getuid());
+        add_private(path);
     }
 }
 
@@ -52,12 +59,13 @@ char *dirs_path(enum dir_kind kind, const char *name)
     buf_init(&path, PATH_BYTES_MAX);
     const char *base = env_path(places[kind].variable);
     if (base) {
-        buf_add_str(&path, base);
-    } else {
+        buf_printf(&path, "%s/inline", base);
+    } else if (places[kind].in_home) {
         add_home(&path);
-        buf_printf(&path, "/%s", places[kind].in_home);
+        buf_printf(&path, "/%s/inline", places[kind].in_home);
+    } else {
+        add_private(&path);
     }
-    buf_add_str(&path, "/inline");
     if (name) buf_printf(&path, "/%s", name);
     return buf_take(&path);
 }
@@ -88,6 +96,19 @@ enum err dirs_make(const char *path, struct errmsg *msg)
     }
     mem_free(prefix);
     return err;
+}
+
+enum err dirs_make_private(const char *path, struct errmsg *msg)
+{
+    struct stat st;
+    enum err err = dirs_make(path, msg);
+    if (err) return err;
+    /* Not stat: a link may change what it names after we looked. */
+    if (lstat(path, &st) != 0) return err_set(msg, ERR_IO, "%s: %s", path, strerror(errno));
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || (st.st_mode & 077) != 0)
+        return err_set(msg, ERR_IO,
+                       "%s: must be a directory of your own that others cannot enter (mode 0700)", path);
+    return OK;
 }
 
 enum err dirs_list(const char *path, void (*fn)(void *ctx, const char *name), void *ctx, struct errmsg *msg)

@@ -6,14 +6,14 @@
  * function. A job is over when its tasks are done, not when every worker has looked at it, so a worker
  * that the system keeps off its core costs nothing unless it holds a task.
  *
- * Whoever waits spins for a moment, because the next job of a decoding step comes within microseconds,
- * then sleeps on a condition variable.
+ * Whoever waits for workers, or as a worker for work, spins for a moment, because the next job of a decoding
+ * step comes within microseconds, then sleeps on a condition variable. A caller that finds another's job
+ * under way sleeps at once: it would spin on a processor that the job needs.
  *
- * Threads: the caller of pool_run (one at a time) and n_threads - 1 workers that the pool owns. */
+ * Threads: the callers of pool_run, one after the other, and n_threads - 1 workers that the pool owns. */
 #include "os/pool.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdalign.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -21,6 +21,8 @@
 
 #include "base/mem.h"
 #include "os/clock.h"
+#include "os/cpu.h"
+#include "os/thread.h"
 
 #define MAX_THREADS 1024  /* far above any machine this serves; catches nonsense */
 #define SPIN_NS     40000 /* a few times the serial gap between two jobs, far below a scheduler tick */
@@ -36,6 +38,12 @@ struct pool {
     int32_t n_threads;
     int32_t n_started;      /* workers to join */
     struct worker *workers; /* [n_threads - 1], owned */
+    struct cpu_list cpus;   /* where the workers run; empty: anywhere */
+
+    /* Whose job it is: a ticket lock (Mellor-Crummey and Scott, TOCS 1991) whose waiters sleep. A caller
+     * draws the number n_turns_drawn and has its turn when that many turns are over. */
+    alignas(CACHE_LINE) atomic_uint_least32_t n_turns_drawn;
+    atomic_uint_least32_t n_turns_over;
 
     /* The current job. Written by pool_run while no task is unclaimed. A worker may read them at that
      * very moment, hence atomics, but its claim then fails and it drops what it read. */
@@ -46,7 +54,8 @@ struct pool {
     alignas(CACHE_LINE) atomic_uint_least64_t ticket; /* job number << 32 | unclaimed tasks */
     alignas(CACHE_LINE) atomic_int_least32_t n_done;  /* tasks of the current job that are finished */
 
-    alignas(CACHE_LINE) pthread_mutex_t lock; /* guards only the two conditions */
+    alignas(CACHE_LINE) pthread_mutex_t lock; /* guards only the conditions */
+    pthread_cond_t turn;                      /* a turn is over */
     pthread_cond_t work;                      /* there is a job, or stop */
     pthread_cond_t done;                      /* the current job is over */
     atomic_int_least32_t n_asleep;            /* workers in, or about to enter, a wait for work */
@@ -143,11 +152,42 @@ static void wake_workers(struct pool *p, int32_t wanted)
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
+    if (w->pool->cpus.n > 0) cpu_list_pin(&w->pool->cpus);
     while (!atomic_load(&w->pool->stop)) {
         do_tasks(w->pool, w->index);
         wait_for_work(w->pool);
     }
     return NULL;
+}
+
+/* Wait until the jobs of all callers that came before are over. */
+static void begin_turn(struct pool *p)
+{
+    uint32_t mine = atomic_fetch_add(&p->n_turns_drawn, 1);
+    if (atomic_load(&p->n_turns_over) == mine) return;
+    pthread_mutex_lock(&p->lock);
+    while (atomic_load(&p->n_turns_over) != mine) pthread_cond_wait(&p->turn, &p->lock);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Either this load sees that another caller has drawn its number, or that caller sees that this turn is over:
+ * the stores and loads of both words are sequentially consistent. */
+static void end_turn(struct pool *p)
+{
+    uint32_t n_over = atomic_load_explicit(&p->n_turns_over, memory_order_relaxed) + 1; /* only we write it */
+    atomic_store(&p->n_turns_over, n_over);
+    if (atomic_load(&p->n_turns_drawn) == n_over) return;
+    pthread_mutex_lock(&p->lock);
+    pthread_cond_broadcast(&p->turn); /* to all: only the next in line goes on; there are few callers */
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void wait_until_done(struct pool *p)
+{
+    if (spin_until(p, is_done)) return;
+    pthread_mutex_lock(&p->lock);
+    while (!is_done(p)) pthread_cond_wait(&p->done, &p->lock);
+    pthread_mutex_unlock(&p->lock);
 }
 
 void pool_run(struct pool *p, int32_t n_tasks, pool_fn *fn, void *ctx)
@@ -156,6 +196,7 @@ void pool_run(struct pool *p, int32_t n_tasks, pool_fn *fn, void *ctx)
         for (int32_t task = 0; task < n_tasks; task++) fn(ctx, task, 0);
         return;
     }
+    begin_turn(p);
     atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
     atomic_store_explicit(&p->ctx, ctx, memory_order_relaxed);
     atomic_store_explicit(&p->n_tasks, n_tasks, memory_order_relaxed);
@@ -165,52 +206,65 @@ void pool_run(struct pool *p, int32_t n_tasks, pool_fn *fn, void *ctx)
     wake_workers(p, n_tasks - 1);
 
     do_tasks(p, 0);
-    if (spin_until(p, is_done)) return;
-    pthread_mutex_lock(&p->lock);
-    while (!is_done(p)) pthread_cond_wait(&p->done, &p->lock);
-    pthread_mutex_unlock(&p->lock);
+    wait_until_done(p);
+    end_turn(p);
 }
 
-/* Start the workers with signals blocked, so that the program's own threads handle them. Faults are
- * raised in the thread that causes them and stay open. */
 static enum err start_workers(struct pool *p, struct errmsg *msg)
 {
-    static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
-    sigset_t blocked, before;
-    sigfillset(&blocked);
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
-    pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    int failure = 0;
-    while (!failure && p->n_started < p->n_threads - 1) {
+    while (p->n_started < p->n_threads - 1) {
         struct worker *w = &p->workers[p->n_started];
         *w = (struct worker){.pool = p, .index = p->n_started + 1};
-        failure = pthread_create(&w->thread, NULL, worker_main, w);
-        if (!failure) p->n_started++;
+        int failure = thread_create(&w->thread, worker_main, w);
+        if (failure) {
+            return err_set(msg, ERR_LIMIT, "cannot start thread %d of %d: %s; use fewer threads",
+                           p->n_started + 2, p->n_threads, strerror(failure));
+        }
+        p->n_started++;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!failure) return OK;
-    return err_set(msg, ERR_LIMIT, "cannot start thread %d of %d: %s; use fewer threads", p->n_started + 2,
-                   p->n_threads, strerror(failure));
+    return OK;
 }
 
-enum err pool_new(int32_t n_threads, struct pool **out, struct errmsg *msg)
+static enum err new_on(const struct cpu_list *cpus, int32_t n_threads, struct pool **out, struct errmsg *msg)
 {
-    *out = NULL;
     if (n_threads < 1 || n_threads > MAX_THREADS) {
         return err_set(msg, ERR_ARG, "%d threads: use 1 to %d", n_threads, MAX_THREADS);
     }
     struct pool *p = mem_try_aligned(1, sizeof *p);
     if (!p) return err_set(msg, ERR_NOMEM, "no memory for a pool of %d threads", n_threads);
     pthread_mutex_init(&p->lock, NULL);
+    pthread_cond_init(&p->turn, NULL);
     pthread_cond_init(&p->work, NULL);
     pthread_cond_init(&p->done, NULL);
     p->n_threads = n_threads;
+    p->cpus = *cpus;
     p->workers = mem_try((size_t)n_threads - 1, sizeof *p->workers);
     enum err err = p->workers ? start_workers(p, msg)
                               : err_set(msg, ERR_NOMEM, "no memory for a pool of %d threads", n_threads);
     if (err) pool_free(&p);
     *out = p;
     return err;
+}
+
+enum err pool_new(int32_t n_threads, struct pool **out, struct errmsg *msg)
+{
+    static const struct cpu_list anywhere = {0};
+    *out = NULL;
+    return new_on(&anywhere, n_threads, out, msg);
+}
+
+enum err pool_new_on(const char *cpus, int32_t n_threads, struct pool **out, struct errmsg *msg)
+{
+    struct cpu_list list;
+    *out = NULL;
+    enum err err = cpu_list_parse(cpus, &list, msg);
+    if (!err) err = cpu_list_check(&list, msg);
+    return err ? err : new_on(&list, n_threads ? n_threads : list.n, out, msg);
+}
+
+void pool_place_caller(const struct pool *p)
+{
+    if (p->cpus.n > 0) cpu_list_pin(&p->cpus);
 }
 
 void pool_free(struct pool **pool)
@@ -225,6 +279,7 @@ void pool_free(struct pool **pool)
     for (int32_t i = 0; i < p->n_started; i++) pthread_join(p->workers[i].thread, NULL);
     pthread_cond_destroy(&p->done);
     pthread_cond_destroy(&p->work);
+    pthread_cond_destroy(&p->turn);
     pthread_mutex_destroy(&p->lock);
     mem_free(p->workers);
     mem_free(p);

@@ -1,7 +1,6 @@
 /* Single threads: starting them, and stepping behind all others. */
 #include "os/thread.h"
 
-#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <string.h>
@@ -22,18 +21,26 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-enum err thread_start(void (*run)(void *ctx), void *ctx, struct errmsg *msg)
+/* A thread inherits the signal mask of the one that starts it. Faults are raised in the thread that causes
+ * them and stay open. */
+int thread_create(pthread_t *out, void *(*run)(void *arg), void *arg)
 {
     static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGABRT, SIGTRAP};
     sigset_t blocked, before;
     sigfillset(&blocked);
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) sigdelset(&blocked, faults[i]);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    int failure = pthread_create(out, NULL, run, arg);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return failure;
+}
+
+enum err thread_start(void (*run)(void *ctx), void *ctx, struct errmsg *msg)
+{
     struct start *start = MEM_NEW(struct start);
     *start = (struct start){.run = run, .ctx = ctx};
     pthread_t thread;
-    int failure = pthread_create(&thread, NULL, thread_main, start);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    int failure = thread_create(&thread, thread_main, start);
     if (failure) {
         mem_free(start);
         return err_set(msg, ERR_LIMIT, "cannot start a thread: %s", strerror(failure));

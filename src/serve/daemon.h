@@ -12,12 +12,14 @@
 struct service_options;
 
 struct daemon_options {
-    const char *listen; /* "ADDR:PORT", or "": no TCP */
-    const char *socket; /* path, or "": none */
+    const char *listen;  /* "ADDR:PORT", or "": no TCP */
+    bool listen_if_free; /* where that address is in use, the socket alone will do */
+    const char *socket;  /* path, or "": none */
     const char *token;
     const char *origins;
     int32_t max_connections; /* 0: default */
     int32_t idle_exit_s;     /* leave after so long without connections and requests; 0: never */
+    bool log_text;           /* what clients send may be logged, at level debug */
     const struct service_options *service; /* wake and ctx are the daemon's to set */
     /* SIGHUP: read the configuration again; fills new values for token and origins (owned by the callee until
      * the next call). ERR: logged, nothing changes. Or null. */

@@ -17,7 +17,7 @@ struct http_server;
 struct http_exchange; /* one request and its answer */
 
 struct http_request {   /* views, valid until the exchange ends */
-    const char *method; /* "GET" */
+    const char *method; /* "GET"; HEAD arrives as GET, and its answer's body is not sent */
     const char *path;   /* percent-decoded, without the query; NUL-terminated */
     const char *query;  /* raw; "" */
     const char *body;   /* NUL-terminated */
@@ -40,12 +40,14 @@ void http_extra_header(struct http_exchange *x, const char *name,
 void http_begin(struct http_exchange *x, int status, const char *content_type);
 void http_write(struct http_exchange *x, const char *bytes, size_t len);
 void http_end(struct http_exchange *x);
-/* Called once if the client goes away before the answer is complete; afterwards the exchange is gone. Not
- * called once http_answer or http_end were. */
+/* Called once if the client goes away before the answer is complete (closing its sending side counts as
+ * that); afterwards the exchange is gone. Not called once http_answer or http_end were, and only from the
+ * loop or from http_server_free: a client that is cut off inside http_write is still there for its caller. */
 void http_on_abort(struct http_exchange *x, void (*fn)(void *ctx), void *ctx);
 
-/* The connection becomes a stream of bytes (101 Switching Protocols, RFC 9110 section 7.8). The exchange
- * ends. */
+/* The connection becomes a stream of bytes (101 Switching Protocols, RFC 9110 section 7.8), which the request
+ * has asked for in its header Upgrade. The exchange ends. Bytes and the end are delivered from the loop only.
+ * A stream that is not read is cut off as an answer is. */
 struct http_stream;
 struct http_stream_handler {
     void (*on_bytes)(void *ctx, const char *bytes, size_t len);
@@ -78,6 +80,10 @@ struct http_server_options {
 
 MUST_CHECK enum err http_server_new(struct uv_loop_s *loop, const struct http_server_options *o,
                                     struct http_server **out, struct errmsg *msg);
+/* Other rules from the next request on. ERR_ARG: it listens beyond this machine and there is no token; the
+ * rules stay as they were. */
+MUST_CHECK enum err http_server_set_access(struct http_server *s, const char *token, const char *origins,
+                                           struct errmsg *msg);
 /* "127.0.0.1:8012", "[::1]:8012", "localhost:0". ERR_ARG: not such an address, or not a loopback address and
  * there is no token: says so. ERR_IO: in use by ... *port is the one bound. */
 MUST_CHECK enum err http_listen_tcp(struct http_server *s, const char *address, int *port,
@@ -89,9 +95,10 @@ MUST_CHECK enum err http_listen_unix(struct http_server *s, const char *path, st
 MUST_CHECK enum err http_listen_fd(struct http_server *s, int fd, struct errmsg *msg);
 int32_t http_n_connections(const struct http_server *s);
 int64_t http_last_activity_ns(const struct http_server *s); /* clock_ns of the last request's start or end */
-/* Stop listening and close idle connections; others close after their answer. */
+/* Stop listening and close idle connections; others close after their answer. Streams stay. */
 void http_server_drain(struct http_server *s);
-/* Close everything at once. The loop must run once more before the memory is gone. */
+/* Close everything at once: on_abort and on_close are called for what was under way, and nothing afterwards.
+ * Not from inside a handler. The loop must run once more before the memory is gone. */
 void http_server_free(struct http_server **s);
 
 #endif

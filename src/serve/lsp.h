@@ -13,9 +13,10 @@ struct service;
 
 struct lsp_options {
     struct service *service;                                 /* borrowed */
-    void (*write)(void *ctx, const char *bytes, size_t len); /* whole frames */
-    void (*on_exit)(void *ctx); /* the client said exit, or its stream is beyond repair; once, never from
-                                   lsp_feed's inside a callback of the service */
+    void (*write)(void *ctx, const char *bytes, size_t len); /* whole frames; must not free the session */
+    /* The client said exit, or its stream is beyond repair. Once; the last thing that lsp_feed does, so that
+     * it may free the session. */
+    void (*on_exit)(void *ctx);
     void *ctx;
 };
 

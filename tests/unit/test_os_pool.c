@@ -1,10 +1,14 @@
-/* The worker pool: every task exactly once, by a valid worker, finished on return, asleep when idle. */
+/* The worker pool: every task exactly once, by a valid worker, finished on return, asleep when idle; callers
+ * that share it take turns. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -167,12 +171,201 @@ static void test_bad_sizes(void **state)
     }
 }
 
+/* Several callers. What is shared by the tasks of all is plain on purpose, as in struct job: only one job
+ * runs at a time, and what one caller's job wrote is visible to the next one's. */
+enum { N_CALLERS = 4, N_SHARED_TASKS = 12 };
+
+struct shared {
+    struct pool *pool;
+    int32_t n_runs[N_SHARED_TASKS];
+    atomic_int n_tasks_of[N_CALLERS]; /* that run right now */
+    atomic_bool has_overlap;
+};
+
+struct caller {
+    struct shared *shared;
+    int32_t index, n_jobs;
+    int32_t n_own[N_SHARED_TASKS];
+};
+
+static void count_in_both(void *ctx, int32_t task, int32_t worker)
+{
+    struct caller *c = ctx;
+    struct shared *s = c->shared;
+    (void)worker;
+    atomic_fetch_add(&s->n_tasks_of[c->index], 1);
+    s->n_runs[task]++;
+    c->n_own[task]++;
+    if (c->n_own[task] % 16 == 0) sched_yield(); /* changes who waits for whom */
+    for (int32_t i = 0; i < N_CALLERS; i++) {
+        if (i != c->index && atomic_load(&s->n_tasks_of[i]) != 0) atomic_store(&s->has_overlap, true);
+    }
+    atomic_fetch_sub(&s->n_tasks_of[c->index], 1);
+}
+
+static void *call_often(void *arg)
+{
+    struct caller *c = arg;
+    for (int32_t i = 0; i < c->n_jobs; i++) pool_run(c->shared->pool, N_SHARED_TASKS, count_in_both, c);
+    return NULL;
+}
+
+static void test_callers_take_turns(void **state)
+{
+    static const int32_t n_threads[] = {2, 3, 8};
+    (void)state;
+    for (size_t k = 0; k < sizeof n_threads / sizeof *n_threads; k++) {
+        struct shared shared = {0};
+        struct caller callers[N_CALLERS] = {0};
+        pthread_t threads[N_CALLERS];
+        int32_t total = 0;
+        assert_int_equal(pool_new(n_threads[k], &shared.pool, NULL), OK);
+        for (int32_t i = 0; i < N_CALLERS; i++) {
+            callers[i] = (struct caller){.shared = &shared, .index = i, .n_jobs = 300 + 100 * i};
+            total += callers[i].n_jobs;
+            assert_int_equal(pthread_create(&threads[i], NULL, call_often, &callers[i]), 0);
+        }
+        for (int32_t i = 0; i < N_CALLERS; i++) pthread_join(threads[i], NULL);
+        for (int32_t task = 0; task < N_SHARED_TASKS; task++) {
+            assert_int_equal(shared.n_runs[task], total);
+            for (int32_t i = 0; i < N_CALLERS; i++)
+                assert_int_equal(callers[i].n_own[task], callers[i].n_jobs);
+        }
+        assert_false(shared.has_overlap);
+        pool_free(&shared.pool);
+    }
+}
+
+/* A caller that asks without pause must not keep another one out. */
+struct greedy {
+    struct pool *pool;
+    atomic_int n_begun;
+    atomic_bool stop;
+    int seen; /* n_begun when the modest caller's job began */
+};
+
+static void work_a_little(void *ctx, int32_t task, int32_t worker)
+{
+    struct greedy *g = ctx;
+    (void)worker;
+    if (task == 0) atomic_fetch_add(&g->n_begun, 1);
+    for (volatile int i = 0; i < 20000; i++) {
+    }
+}
+
+static void see(void *ctx, int32_t task, int32_t worker)
+{
+    struct greedy *g = ctx;
+    (void)worker;
+    if (task == 0) g->seen = atomic_load(&g->n_begun);
+}
+
+static void *call_without_pause(void *arg)
+{
+    struct greedy *g = arg;
+    while (!atomic_load(&g->stop)) pool_run(g->pool, 4, work_a_little, g);
+    return NULL;
+}
+
+static void test_is_fair(void **state)
+{
+    enum { N = 100 };
+    struct greedy g = {0};
+    pthread_t thread;
+    int n_prompt = 0;
+    (void)state;
+    assert_int_equal(pool_new(2, &g.pool, NULL), OK);
+    assert_int_equal(pthread_create(&thread, NULL, call_without_pause, &g), 0);
+    while (atomic_load(&g.n_begun) == 0) sched_yield();
+    for (int i = 0; i < N; i++) {
+        int before = atomic_load(&g.n_begun);
+        pool_run(g.pool, 2, see, &g);
+        n_prompt += g.seen - before <= 2; /* the job under way, and one that drew its number just before us */
+    }
+    atomic_store(&g.stop, true);
+    pthread_join(thread, NULL);
+    pool_free(&g.pool);
+    /* The system may take us off the processor between the look and the call; rarely. */
+    assert_in_range(n_prompt, N * 3 / 4, N);
+}
+
+/* A caller that waits for its turn sleeps. */
+static void *hold_often(void *arg)
+{
+    struct job *job = MEM_NEW(struct job);
+    pool_run(arg, 20, hold, job);
+    mem_free(job);
+    return NULL;
+}
+
+static void test_sleeps_until_its_turn(void **state)
+{
+    struct pool *pool;
+    pthread_t threads[N_CALLERS];
+    (void)state;
+    assert_int_equal(pool_new(2, &pool, NULL), OK);
+    int64_t start = cpu_time_ns();
+    for (int i = 0; i < N_CALLERS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, hold_often, pool), 0);
+    for (int i = 0; i < N_CALLERS; i++) pthread_join(threads[i], NULL); /* 4 jobs of 20 / 2 * 5 ms */
+    assert_true(cpu_time_ns() - start < 60000000);                      /* one that spins would use 150 ms */
+    pool_free(&pool);
+}
+
+/* Which tasks ran where only one processor was allowed. */
+static void look_at_place(void *ctx, int32_t task, int32_t worker)
+{
+    cpu_set_t set;
+    (void)task;
+    if (sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) == 1) ((bool *)ctx)[worker] = true;
+    pause_ms(2); /* so that every worker gets some */
+}
+
+static int32_t first_processor(const cpu_set_t *set)
+{
+    int32_t i = 0;
+    while (!CPU_ISSET(i, set)) i++;
+    return i;
+}
+
+static void test_placement(void **state)
+{
+    cpu_set_t all;
+    char cpus[16];
+    bool is_on_one[3] = {false};
+    struct pool *pool;
+    struct errmsg msg;
+    (void)state;
+    if (sched_getaffinity(0, sizeof all, &all) != 0 || CPU_COUNT(&all) < 2) skip();
+    snprintf(cpus, sizeof cpus, "%d", first_processor(&all));
+    assert_int_equal(pool_new_on(cpus, 0, &pool, &msg), OK);
+    assert_int_equal(pool_threads(pool), 1);
+    pool_free(&pool);
+
+    assert_int_equal(pool_new_on(cpus, 3, &pool, &msg), OK);
+    pool_run(pool, 30, look_at_place, is_on_one);
+    assert_true(is_on_one[1] && is_on_one[2]);
+    assert_false(is_on_one[0]); /* the caller is where it was ... */
+    pool_place_caller(pool);
+    pool_run(pool, 30, look_at_place, is_on_one);
+    assert_true(is_on_one[0]); /* ... until it asks */
+    assert_int_equal(sched_setaffinity(0, sizeof all, &all), 0);
+    pool_free(&pool);
+
+    assert_int_equal(pool_new_on("0-", 2, &pool, &msg), ERR_ARG);
+    assert_null(pool);
+    assert_int_equal(pool_new_on("1023", 2, &pool, &msg), ERR_ARG);
+    assert_non_null(strstr(msg.text, "processor 1023"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_task_once),  cmocka_unit_test(test_many_short_jobs),
         cmocka_unit_test(test_sleeps_when_idle), cmocka_unit_test(test_waits_for_slow_tasks),
-        cmocka_unit_test(test_bad_sizes),
+        cmocka_unit_test(test_bad_sizes),        cmocka_unit_test(test_callers_take_turns),
+        cmocka_unit_test(test_is_fair),          cmocka_unit_test(test_sleeps_until_its_turn),
+        cmocka_unit_test(test_placement),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -44,6 +44,52 @@ static void test_cpu_count_follows_affinity(void **state)
     assert_int_equal(cpu_count(), n);
 }
 
+static void test_cpu_list(void **state)
+{
+    static const struct {
+        const char *text;
+        int32_t n, members[4];
+    } good[] = {
+        {"0", 1, {0}},       {"0-3", 4, {0, 1, 2, 3}}, {"6,0-1", 3, {0, 1, 6}}, {"5-5,5,4-5", 2, {4, 5}},
+        {"1023", 1, {1023}},
+    };
+    static const char *const bad[] = {"",     "a",      "0-",  "-1",    "3-1", "0,", ",0",          "0,,1",
+                                      "1024", "0-1024", "0 1", "0-1-2", "0x1", " 0", "99999999999", "1;2"};
+    struct cpu_list list;
+    struct errmsg msg;
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        assert_int_equal(cpu_list_parse(good[i].text, &list, &msg), OK);
+        assert_int_equal(list.n, good[i].n);
+        for (int32_t j = 0; j < good[i].n; j++) assert_true(list.has[good[i].members[j]]);
+    }
+    assert_int_equal(cpu_list_parse("0-1023", &list, &msg), OK);
+    assert_int_equal(list.n, CPU_LIST_MAX);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        msg.text[0] = '\0';
+        assert_int_equal(cpu_list_parse(bad[i], &list, &msg), ERR_ARG);
+        assert_non_null(strstr(msg.text, bad[i]));
+    }
+    assert_int_equal(cpu_list_parse("0-3,x7", &list, &msg), ERR_ARG);
+    assert_non_null(strstr(msg.text, "at \"x7\""));
+}
+
+static void test_cpu_list_check(void **state)
+{
+    cpu_set_t all;
+    struct cpu_list list = {0};
+    struct errmsg msg;
+    (void)state;
+    if (sched_getaffinity(0, sizeof all, &all) != 0) skip();
+    for (int32_t i = 0; i < CPU_LIST_MAX; i++) list.has[i] = CPU_ISSET(i, &all);
+    assert_int_equal(cpu_list_check(&list, &msg), OK);
+    int32_t absent = CPU_LIST_MAX - 1;
+    if (list.has[absent]) skip();
+    list.has[absent] = true;
+    assert_int_equal(cpu_list_check(&list, &msg), ERR_ARG);
+    assert_non_null(strstr(msg.text, "1023"));
+}
+
 static void test_cpu_name(void **state)
 {
     char name[128], cut[4] = "~~~";
@@ -78,10 +124,9 @@ static void test_usage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_clock),
-        cmocka_unit_test(test_cpu_count_follows_affinity),
-        cmocka_unit_test(test_cpu_name),
-        cmocka_unit_test(test_usage),
+        cmocka_unit_test(test_clock),    cmocka_unit_test(test_cpu_count_follows_affinity),
+        cmocka_unit_test(test_cpu_list), cmocka_unit_test(test_cpu_list_check),
+        cmocka_unit_test(test_cpu_name), cmocka_unit_test(test_usage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,21 +29,16 @@ static char *copy_of(const char *text, size_t len)
 }
 
 /* The result of feeding text in pieces of `piece` bytes; the caller frees it. */
-static char *run(const struct stop_case *c, bool is_prefix_only, size_t piece, enum stop_why *why)
+static char *feed(const struct stop_place *at, const char *text, size_t piece, enum stop_why *why)
 {
-    struct stop_place at = {.line_prefix = c->before,
-                            .line_prefix_len = strlen(c->before),
-                            .suffix = c->after,
-                            .suffix_len = strlen(c->after),
-                            .is_prefix_only = is_prefix_only};
     struct stop s;
-    stop_init(&s, &at);
-    size_t len = strlen(c->text);
+    stop_init(&s, at);
+    size_t len = strlen(text);
     char *shown = copy_of("", 0);
     size_t n_shown = 0;
     bool goes_on = true;
     for (size_t i = 0; i < len && goes_on; i += piece) {
-        goes_on = stop_feed(&s, c->text + i, piece < len - i ? piece : len - i);
+        goes_on = stop_feed(&s, text + i, piece < len - i ? piece : len - i);
         assert_true(s.certain >= n_shown);
         if (n_shown > 0) assert_memory_equal(s.text.data, shown, n_shown);
         free(shown);
@@ -59,6 +54,16 @@ static char *run(const struct stop_case *c, bool is_prefix_only, size_t piece, e
     free(shown);
     stop_clear(&s);
     return result;
+}
+
+static char *run(const struct stop_case *c, bool is_prefix_only, size_t piece, enum stop_why *why)
+{
+    struct stop_place at = {.line_prefix = c->before,
+                            .line_prefix_len = strlen(c->before),
+                            .suffix = c->after,
+                            .suffix_len = strlen(c->after),
+                            .is_prefix_only = is_prefix_only};
+    return feed(&at, c->text, piece, why);
 }
 
 static void check(const struct stop_case *cases, size_t n, bool is_prefix_only)
@@ -237,6 +242,104 @@ static void test_streams_early(void **state)
     stop_clear(&s);
 }
 
+struct words_case {
+    const char *words[3]; /* stop texts */
+    int32_t min_indent;
+    const char *after, *text, *result;
+    enum stop_why why;
+};
+
+static char *run_words(const struct words_case *c, bool is_raw, size_t piece, enum stop_why *why)
+{
+    struct stop_word words[3];
+    struct stop_place at = {.line_prefix = "",
+                            .suffix = c->after,
+                            .suffix_len = strlen(c->after),
+                            .is_raw = is_raw,
+                            .words = words,
+                            .min_indent = c->min_indent};
+    for (; at.n_words < 3 && c->words[at.n_words]; at.n_words++) {
+        const char *word = c->words[at.n_words];
+        words[at.n_words] = (struct stop_word){word, strlen(word)};
+    }
+    return feed(&at, c->text, piece, why);
+}
+
+static void check_words(const struct words_case *cases, size_t n, bool is_raw)
+{
+    for (size_t i = 0; i < n; i++) {
+        for (size_t piece = 1; piece < 20; piece++) {
+            enum stop_why why;
+            char *result = run_words(&cases[i], is_raw, piece, &why);
+            if (strcmp(result, cases[i].result) != 0 || why != cases[i].why) {
+                fail_msg("case %zu in pieces of %zu: got \"%s\", expected \"%s\"; why is %d", i, piece,
+                         result, cases[i].result, why);
+            }
+            free(result);
+        }
+    }
+}
+
+static void test_words(void **state)
+{
+    (void)state;
+    static const struct words_case in_document[] = {
+        {{"\n"}, 0, "", "a = 1;\nb = 2;", "a = 1;", STOP_WORD},
+        {{"\n"}, 0, "", "\nb = 2;", "", STOP_WORD},
+        {{"\n\n"}, 0, "", "a\nb\n\nc", "a\nb", STOP_WORD},
+        {{"\n\n"}, 0, "", "a\nb\nc", "a\nb\nc", STOP_NOT},
+        {{"END", "xEND"}, 0, "", "axEND", "a", STOP_WORD}, /* both are complete: the longer one */
+        {{"abc", "bd"}, 0, "", "zabd", "za", STOP_WORD}, /* a beginning that goes wrong, inside it another */
+        {{"EN", "END"}, 0, "", "aEND", "a", STOP_WORD},
+        {{"END"}, 0, "", "aEN", "aEN", STOP_NOT}, /* never complete: text */
+        {{""}, 0, "", "abc", "abc", STOP_NOT},
+        {{"<|end|>"}, 0, "", "x < y <|en <|end|> z", "x < y <|en", STOP_WORD},
+        /* The line that the stop text ends is judged like any other. */
+        {{"\n"}, 0, ";\n", "a;\nb", "a", STOP_WORD},
+        {{";"}, 0, "\nfoo\n", "x\nfoo;", "x", STOP_WORD},
+        {{"x;"}, 0, "", "a()\na()\na()x;", "a()", STOP_WORD},
+    };
+    check_words(in_document, sizeof in_document / sizeof *in_document, false);
+    static const struct words_case raw[] = {
+        {{"END"}, 0, "", " a \n\n END", " a \n\n ", STOP_WORD}, /* white space stays */
+        {{NULL}, 0, "", "a\r\na\r\na\r\na\r\n", "a\r\na\r\na\r\na\r\n", STOP_NOT},
+        {{NULL}, 0, "", "\x01)}]", "\x01)}]", STOP_NOT},
+        {{"\r\n"}, 0, "", "ab\rc\r\n", "ab\rc", STOP_WORD},
+    };
+    check_words(raw, sizeof raw / sizeof *raw, true);
+}
+
+static void test_min_indent(void **state)
+{
+    (void)state;
+    static const struct words_case cases[] = {
+        {{NULL}, 4, "", "a\n    b\n  c", "a\n    b", STOP_INDENT},
+        {{NULL}, 4, "", "a\n    b\n\n\nc", "a\n    b", STOP_INDENT}, /* the blank lines go with it */
+        {{NULL}, 4, "", "a\n\n    b", "a\n\n    b", STOP_NOT},       /* blank lines have no indentation */
+        {{NULL}, 1, "", "a\n\tb\n\t\tc\nd", "a\n\tb\n\t\tc", STOP_INDENT},
+        {{NULL}, 4, "", "a\nb", "a", STOP_INDENT},
+        {{NULL}, 4, "", "\n  a", "", STOP_INDENT},
+        {{NULL}, 4, "", "a", "a", STOP_NOT}, /* the first line goes on where the cursor is */
+        {{"c"}, 4, "", "a\n    b\n    cd\ne", "a\n    b", STOP_WORD},
+    };
+    static const struct words_case raw = {{NULL}, 4, "", "a\n    b \n\nc", "a\n    b ", STOP_INDENT};
+    check_words(cases, sizeof cases / sizeof *cases, false);
+    check_words(&raw, 1, true);
+}
+
+static void test_has_newline(void **state)
+{
+    (void)state;
+    struct stop_place at = {.line_prefix = "", .suffix = ""};
+    struct stop s;
+    stop_init(&s, &at);
+    assert_true(stop_feed(&s, "ab", 2));
+    assert_false(stop_has_newline(&s));
+    assert_true(stop_feed(&s, "c\n", 2));
+    assert_true(stop_has_newline(&s));
+    stop_clear(&s);
+}
+
 static uint32_t next_random(uint32_t *state)
 {
     *state = *state * 1664525u + 1013904223u;
@@ -264,14 +367,28 @@ static void test_random_texts(void **state)
                 len += (size_t)snprintf(parts[part] + len, sizeof parts[part] - len, "%s", word);
             }
         }
-        struct stop_case c = {.before = parts[0], .after = parts[1], .text = parts[2]};
+        struct stop_word stop_words[2];
+        struct stop_place at = {.line_prefix = parts[0],
+                                .line_prefix_len = strlen(parts[0]),
+                                .suffix = parts[1],
+                                .suffix_len = strlen(parts[1]),
+                                .is_prefix_only = round % 2,
+                                .is_raw = round % 16 == 2,
+                                .words = stop_words,
+                                .n_words = round / 2 % 3,
+                                .min_indent = round / 6 % 3};
+        char two[2][16];
+        for (int i = 0; i < at.n_words; i++) {
+            int len = snprintf(two[i], sizeof two[i], "%s%s", words[next_random(&seed) % N_WORDS],
+                               words[next_random(&seed) % N_WORDS]);
+            stop_words[i] = (struct stop_word){two[i], (size_t)len};
+        }
         enum stop_why why_whole, why_bytes;
-        bool is_prefix_only = round % 2;
-        char *whole = run(&c, is_prefix_only, 4096, &why_whole);
-        char *bytes = run(&c, is_prefix_only, 1, &why_bytes);
+        char *whole = feed(&at, parts[2], 4096, &why_whole);
+        char *bytes = feed(&at, parts[2], 1, &why_bytes);
         if (strcmp(whole, bytes) != 0 || why_whole != why_bytes) {
             fail_msg("round %d: \"%s\"|\"%s\" writes \"%s\": \"%s\" at once, \"%s\" byte by byte", round,
-                     c.before, c.after, c.text, whole, bytes);
+                     parts[0], parts[1], parts[2], whole, bytes);
         }
         free(whole);
         free(bytes);
@@ -285,7 +402,8 @@ int main(void)
         cmocka_unit_test(test_rest_of_line), cmocka_unit_test(test_lines_below),
         cmocka_unit_test(test_repetition),   cmocka_unit_test(test_block),
         cmocka_unit_test(test_hidden_space), cmocka_unit_test(test_streams_early),
-        cmocka_unit_test(test_random_texts),
+        cmocka_unit_test(test_words),        cmocka_unit_test(test_min_indent),
+        cmocka_unit_test(test_has_newline),  cmocka_unit_test(test_random_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

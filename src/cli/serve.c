@@ -1,0 +1,97 @@
+/* `inline serve`: the daemon, from settings. */
+#include <string.h>
+
+#include "base/mem.h"
+#include "cli/cli.h"
+#include "complete/service.h"
+#include "os/dirs.h"
+#include "serve/daemon.h"
+
+/* What SIGHUP read last; the daemon holds views into it. */
+struct reloaded {
+    const struct settings *start;
+    struct settings now;
+};
+
+static enum err reload(void *ctx, const char **token, const char **origins, struct errmsg *msg)
+{
+    struct reloaded *r = ctx;
+    struct settings next;
+    enum err err = settings_reload(r->start, &next, msg);
+    if (err) return err;
+    settings_clear(&r->now);
+    r->now = next;
+    cli_set_log_level(&r->now);
+    *token = r->now.token;
+    *origins = r->now.origins;
+    return OK;
+}
+
+static struct service_options service_from(const struct settings *s)
+{
+    struct service_options o = {.models_dir = s->models_dir,
+                                .default_model = s->model,
+                                .n_ctx = s->n_ctx,
+                                .n_active = s->sequences,
+                                .window_ms = s->window_ms,
+                                .max_tokens = s->max_tokens};
+    o.engine = (struct engine_options){
+        .n_threads = s->threads,
+        .cpus = *s->cpus ? s->cpus : NULL,
+        .isa = *s->isa ? s->isa : NULL,
+        .kv_type = strcmp(s->kv, "q8_0") == 0 ? KERN_KV_Q8_0 : KERN_KV_F16,
+        .kv_dir = s->kv_mb > 0 ? "" : NULL,
+        .kv_disk_bytes = (int64_t)s->kv_mb * 1000000,
+        .move = strcmp(s->move, "on") == 0 ? ENGINE_MOVE_ON : ENGINE_MOVE_OFF,
+        .no_speculation = strcmp(s->speculation, "off") == 0,
+        .pack_dir = cli_pack_dir(s),
+        .pack_build = cli_pack_dir(s) != NULL,
+        .pack_bytes = (int64_t)s->packs_mb * 1000000,
+    };
+    return o;
+}
+
+enum err cli_socket(const struct settings *s, char **path, struct errmsg *msg)
+{
+    if (*s->socket) {
+        *path = mem_dup_str(s->socket);
+        return OK;
+    }
+    char *dir = dirs_path(DIR_RUNTIME, NULL);
+    enum err err = dirs_make_private(dir, msg);
+    mem_free(dir);
+    *path = err ? NULL : dirs_path(DIR_RUNTIME, "inline.sock");
+    return err;
+}
+
+int cli_serve(int argc, char **argv, const struct settings *s)
+{
+    bool is_optional = false;
+    const struct cli_option options[] = {{"if-free", CLI_FLAG, &is_optional, 0, 0}, {0}};
+    int n_args;
+    if (!cli_parse(argc, argv, options, &n_args)) return CLI_USAGE;
+    if (n_args > 0) return cli_usage_error("serve takes no arguments; see: inline serve --help");
+
+    struct errmsg msg = {0};
+    char *socket = NULL;
+    struct reloaded reloaded = {.start = s};
+    struct service_options service = service_from(s);
+    enum err err = cli_socket(s, &socket, &msg);
+    if (!err) {
+        struct daemon_options o = {.listen = s->listen,
+                                   .listen_if_free = is_optional,
+                                   .socket = socket,
+                                   .token = s->token,
+                                   .origins = s->origins,
+                                   .max_connections = s->max_connections,
+                                   .idle_exit_s = s->idle_exit_s,
+                                   .log_text = strcmp(s->log_text, "on") == 0,
+                                   .service = &service,
+                                   .reload = reload,
+                                   .ctx = &reloaded};
+        err = daemon_run(&o, &msg);
+    }
+    settings_clear(&reloaded.now);
+    mem_free(socket);
+    return err ? cli_fail(&msg) : CLI_OK;
+}

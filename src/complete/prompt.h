@@ -1,0 +1,46 @@
+/* The tokens that the model continues: a FIM prompt laid out around a cursor, or a prompt as the client made
+ * it. Thread: any; a prompt has one owner. */
+#ifndef COMPLETE_PROMPT_H
+#define COMPLETE_PROMPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "context/fim.h"
+#include "model/tokenizer.h"
+
+struct model;
+
+/* Views. */
+struct prompt_input {
+    bool is_raw;
+    /* A place in a document: its window, lines ending in '\n'. */
+    const char *before, *after;
+    size_t before_len, after_len;
+    const char *path;             /* or null */
+    const struct fim_file *files; /* most distant first */
+    int32_t n_files;
+    /* Raw: tokens, or text in which special tokens' names become those tokens. */
+    const char *text;
+    size_t text_len;
+    const int32_t *tokens; /* null: text */
+    int32_t n_tokens;
+};
+
+struct prompt {
+    struct token_list tokens; /* at least one */
+    struct token_list drafts; /* where drafts are looked up (engine_request); empty: the prompt itself */
+    int32_t move_from;        /* engine_request */
+    bool hides_space;         /* the model does not see the space before the cursor (stop_place) */
+    bool was_cut;             /* a raw prompt lost its beginning to max_tokens */
+};
+
+/* A document's prompt is fim_build's. A raw one keeps its end, and BOS; ERR_ARG: a token outside the
+ * vocabulary. */
+MUST_CHECK enum err prompt_build(const struct fim *fim, const struct model *m, const struct prompt_input *in,
+                                 int32_t max_tokens, struct prompt *out, struct errmsg *msg);
+void prompt_clear(struct prompt *p); /* tolerates a zeroed one */
+
+#endif

@@ -1,0 +1,312 @@
+/* Tickets: who asks for what, whose question is out of date, and when each answer is given.
+ *
+ * What a request means is decided here at once, on the loop, by looking at the requests under way: there are
+ * at most max_waiting, so the lists are walked. Answers are given by service_poll only, to the tickets that
+ * were there when it began: a callback may submit and cancel as it likes. */
+#include "base/mem.h"
+#include "complete/likeness.h"
+#include "complete/service_impl.h"
+#include "os/clock.h"
+#include "watch/metrics.h"
+
+#define DEFAULT_WAITING 256
+#define DEFAULT_TOKENS  64
+
+static void wake(const struct service *s)
+{
+    if (s->o.wake) s->o.wake(s->o.ctx);
+}
+
+static char *dup_or_null(const char *s)
+{
+    return s ? mem_dup_str(s) : NULL;
+}
+
+enum err service_new(const struct service_options *o, struct service **out, struct errmsg *msg)
+{
+    (void)msg;
+    struct service *s = MEM_NEW(struct service);
+    s->o = *o;
+    s->o.models_dir = mem_dup_str(o->models_dir ? o->models_dir : "");
+    s->o.default_model = mem_dup_str(o->default_model ? o->default_model : "");
+    s->o.engine.cpus = dup_or_null(o->engine.cpus);
+    s->o.engine.isa = dup_or_null(o->engine.isa);
+    s->o.engine.kv_dir = dup_or_null(o->engine.kv_dir);
+    s->o.engine.pack_dir = dup_or_null(o->engine.pack_dir);
+    if (s->o.max_waiting <= 0) s->o.max_waiting = DEFAULT_WAITING;
+    if (s->o.max_tokens <= 0) s->o.max_tokens = DEFAULT_TOKENS;
+    service_mail_open(&s->box, o->wake, o->ctx);
+    service_watch_init(s);
+    service_model_init(s);
+    *out = s;
+    return OK;
+}
+
+static void unlink_ticket(struct service *s, struct service_ticket *t)
+{
+    *(t->prev ? &t->prev->next : &s->first) = t->next;
+    *(t->next ? &t->next->prev : &s->last) = t->prev;
+    s->n_tickets--;
+}
+
+void service_free(struct service **sp)
+{
+    struct service *s = *sp;
+    *sp = NULL;
+    if (!s) return;
+    service_model_stop(s);
+    service_mail_close(&s->box);
+    service_run_sweep(s, true);
+    while (s->first) {
+        struct service_ticket *t = s->first;
+        unlink_ticket(s, t);
+        mem_free(t);
+    }
+    service_model_clear(s);
+    mem_free((void *)s->o.models_dir);
+    mem_free((void *)s->o.default_model);
+    mem_free((void *)s->o.engine.cpus);
+    mem_free((void *)s->o.engine.isa);
+    mem_free((void *)s->o.engine.kv_dir);
+    mem_free((void *)s->o.engine.pack_dir);
+    mem_free(s);
+}
+
+void service_drain(struct service *s)
+{
+    s->is_draining = true;
+}
+
+int32_t service_n_running(const struct service *s)
+{
+    return s->n_tickets;
+}
+
+/* ---- Tickets and runs ---- */
+
+static bool is_answered(const struct service_ticket *t)
+{
+    return !t->run || t->run->is_over;
+}
+
+static void join(struct service_ticket *t, struct service_run *run)
+{
+    t->run = run;
+    run->n_tickets++;
+    if (run->n_tickets > 1) run->was_shared = true;
+}
+
+/* The run is cancelled with its last asker. */
+static void leave(struct service_ticket *t)
+{
+    struct service_run *run = t->run;
+    if (!run) return;
+    t->run = NULL;
+    run->n_tickets--;
+    if (run->n_tickets == 0 && !run->is_over) service_run_cancel(run);
+}
+
+/* Decide a ticket now. */
+static void settle(struct service *s, struct service_ticket *t, enum service_outcome outcome, const char *why)
+{
+    leave(t);
+    t->outcome = outcome;
+    err_set(&t->message, OK, "%s", why);
+    wake(s);
+}
+
+/* All askers of a run that has given nothing yet go over to another. */
+static void move_askers(struct service *s, struct service_run *from, struct service_run *to)
+{
+    for (struct service_ticket *t = s->first; t; t = t->next) {
+        if (t->run != from) continue;
+        leave(t);
+        join(t, to);
+    }
+}
+
+/* The run that will answer this: one under way, or a new one. One that waits behind what is more urgent is
+ * replaced: it would hold up the newcomer. */
+static enum err find_run(struct service *s, struct service_loaded *m, struct snapshot *take,
+                         struct service_ticket *t)
+{
+    struct service_run *same = service_run_find(s, m, take), *run = same;
+    if (!same || same->priority > t->priority) {
+        enum err err = service_run_new(s, m, take, t->priority, t->client, t->document, &run);
+        if (err) return err;
+    } else {
+        snapshot_clear(take);
+    }
+    join(t, run);
+    if (run == same) {
+        if (run->text.len > 0) wake(s); /* the newcomer gets what there is */
+        return OK;
+    }
+    if (same && same->text.len == 0) move_askers(s, same, run);
+    service_run_start(run);
+    return OK;
+}
+
+static bool is_same_document(const struct service_ticket *older, const struct service_ticket *newer)
+{
+    if (older->client != newer->client || older->document != newer->document) return false;
+    if (newer->document) return true;
+    if (older->priority > SERVICE_TYPING) return false; /* says nothing about where the cursor is */
+    return likeness_is_same_document(&older->run->snapshot.input, &newer->run->snapshot.input);
+}
+
+static void supersede(struct service *s, const struct service_ticket *newer)
+{
+    if (newer->priority > SERVICE_TYPING) return;
+    for (struct service_ticket *t = s->first; t; t = t->next) {
+        if (t == newer || is_answered(t) || t->run == newer->run || !is_same_document(t, newer)) continue;
+        settle(s, t, SERVICE_SUPERSEDED, "superseded by a newer request for the same document");
+    }
+}
+
+/* The stalest of the lowest priority, while too many wait. */
+static void shed(struct service *s)
+{
+    int32_t n = 0;
+    struct service_ticket *victim = NULL;
+    for (struct service_ticket *t = s->first; t; t = t->next) {
+        if (is_answered(t)) continue;
+        n++;
+        if (!victim || t->priority > victim->priority) victim = t;
+    }
+    if (n <= s->o.max_waiting) return;
+    settle(s, victim, SERVICE_SHED, "too many requests are waiting; this one was the stalest");
+}
+
+/* ---- Submitting ---- */
+
+/* FNV-1a; never 0. */
+static uint64_t hash_str(uint64_t hash, const char *text)
+{
+    for (; text && *text; text++) hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+    return hash ? hash : 1;
+}
+
+static struct service_ticket *new_ticket(struct service *s, const struct service_request *r)
+{
+    static const uint64_t basis = 0xcbf29ce484222325u;
+    struct service_ticket *t = MEM_NEW(struct service_ticket);
+    *t = (struct service_ticket){.prev = s->last,
+                                 .number = s->next_number++,
+                                 .on_text = r->on_text,
+                                 .on_done = r->on_done,
+                                 .ctx = r->ctx,
+                                 .priority = r->priority,
+                                 .client = hash_str(basis, r->client),
+                                 .start_ns = clock_ns()};
+    if (r->document && *r->document) t->document = hash_str(t->client, r->document);
+    *(s->last ? &s->last->next : &s->first) = t;
+    s->last = t;
+    s->n_tickets++;
+    return t;
+}
+
+struct service_ticket *service_submit(struct service *s, const struct service_request *r)
+{
+    struct service_ticket *t = new_ticket(s, r);
+    struct snapshot snapshot;
+    struct errmsg why = {0};
+    if (s->is_draining) {
+        settle(s, t, SERVICE_UNAVAILABLE, "the server is shutting down; try again when it has restarted");
+        return t;
+    }
+    struct service_loaded *m = service_model_use(s, r->model, &why);
+    if (!m) {
+        settle(s, t, SERVICE_UNAVAILABLE, why.text);
+        return t;
+    }
+    enum err err = snapshot_take(r, scheduler_n_ctx(m->scheduler), s->o.max_tokens, &snapshot, &why);
+    if (err) {
+        settle(s, t, err == ERR_NOMEM ? SERVICE_ERROR : SERVICE_BAD, why.text);
+        return t;
+    }
+    err = find_run(s, m, &snapshot, t);
+    if (err) {
+        settle(s, t, SERVICE_ERROR, err_text(err));
+        return t;
+    }
+    supersede(s, t);
+    shed(s);
+    return t;
+}
+
+void service_cancel(struct service *s, struct service_ticket *t)
+{
+    leave(t);
+    metric_add(s->watch.cancelled, 1);
+    unlink_ticket(s, t);
+    mem_free(t);
+}
+
+/* ---- Answering ---- */
+
+/* The first ticket before `end` that there is something to tell, or null. */
+static struct service_ticket *next_due(struct service *s, uint64_t end)
+{
+    for (struct service_ticket *t = s->first; t && t->number < end; t = t->next) {
+        if (is_answered(t)) return t;
+        if (t->on_text && t->n_given < t->run->text.len) return t;
+    }
+    return NULL;
+}
+
+static void give_text(struct service_ticket *t)
+{
+    const struct buf *text = &t->run->text;
+    size_t from = t->n_given;
+    t->n_given = text->len;
+    t->on_text(t->ctx, text->data + from, text->len - from);
+}
+
+static void give_answer(struct service *s, struct service_ticket *t)
+{
+    struct service_candidate candidates[SERVICE_CANDIDATES_MAX];
+    struct service_answer a = {.outcome = t->outcome, .message = t->message.text, .model = ""};
+    if (t->run) service_run_answer(t->run, candidates, &a);
+    a.timings.total = clock_ms_since(t->start_ns);
+    service_watch_answer(&s->watch, &a);
+    unlink_ticket(s, t);
+    if (t->on_done) t->on_done(t->ctx, &a);
+    leave(t);
+    mem_free(t);
+}
+
+/* Callbacks may cancel any ticket, their own too: after one, the list is looked at afresh. */
+static void give_all(struct service *s)
+{
+    uint64_t end = s->next_number;
+    for (struct service_ticket *t; (t = next_due(s, end));) {
+        if (t->run && t->on_text && t->n_given < t->run->text.len) {
+            give_text(t);
+        } else {
+            give_answer(s, t);
+        }
+    }
+}
+
+void service_poll(struct service *s)
+{
+    for (struct service_mail *mail = service_mail_take(&s->box), *next; mail; mail = next) {
+        next = mail->next;
+        if (mail->kind == SERVICE_MAIL_LOADED) {
+            service_model_on_loaded(mail->model);
+        } else {
+            service_run_on_mail(s, mail);
+        }
+        mem_free(mail);
+    }
+    give_all(s);
+    service_run_sweep(s, false);
+}
+
+void service_note(struct service *s, const char *client, enum service_event event, int64_t n_chars)
+{
+    (void)client;
+    (void)n_chars;
+    metric_add(s->watch.events[event], 1);
+}

@@ -1,0 +1,258 @@
+/* Copying requests.
+ *
+ * Everything goes into one buffer in a fixed order: texts, which are then read back as views, and numbers,
+ * which are there only to be compared. */
+#include "complete/snapshot.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "complete/window.h"
+
+#define BYTES_MAX ((size_t)256 << 20) /* of a snapshot; bodies of requests stay far below */
+
+static int32_t min_int(int32_t a, int32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Half of the context stays for a document's prompt, three quarters for a raw one, which may be generated
+ * from until the context is full. */
+static void set_limits(const struct service_request *r, int32_t n_ctx, int32_t usual_tokens,
+                       struct snapshot *s)
+{
+    bool is_raw = !r->text;
+    int32_t max_tokens = r->max_tokens < 0 ? usual_tokens : r->max_tokens;
+    s->max_tokens = min_int(max_tokens, is_raw ? n_ctx - 1 : n_ctx / 2);
+    int32_t room = n_ctx - (is_raw ? min_int(s->max_tokens, n_ctx / 4) : s->max_tokens);
+    int32_t usual_prompt = is_raw ? room : COMPLETE_PROMPT_TOKENS;
+    s->max_prompt = min_int(r->max_prompt_tokens > 0 ? r->max_prompt_tokens : usual_prompt, room);
+    bool is_one = r->n_candidates < 1 || s->max_tokens == 0;
+    s->n_candidates = is_one ? 1 : min_int(r->n_candidates, SERVICE_CANDIDATES_MAX);
+}
+
+/* ---- Writing ---- */
+
+static void put(struct buf *b, const void *value, size_t len)
+{
+    buf_add(b, value, len);
+}
+
+static void put_size(struct buf *b, size_t value)
+{
+    put(b, &value, sizeof value);
+}
+
+/* A null text is told from an empty one. All end in a NUL that the length does not count. */
+static void put_text(struct buf *b, const char *text, size_t len)
+{
+    put_size(b, text ? len : SIZE_MAX);
+    if (text) put(b, text, len);
+    if (text) buf_add_char(b, '\0');
+}
+
+static void put_str(struct buf *b, const char *text)
+{
+    put_text(b, text, text ? strlen(text) : 0);
+}
+
+/* A document's window, path and files; the nearest files come last, and one that cannot fit ends the prompt's
+ * list (fim_build). */
+static enum err put_document(struct buf *b, const struct service_request *r, int32_t max_prompt)
+{
+    struct window w = {0};
+    enum err err = window_cut(r->text, r->len, r->cursor, (size_t)max_prompt * FIM_BYTES_PER_TOKEN, &w);
+    put_text(b, w.before, w.before_len);
+    put_text(b, w.after, w.after_len);
+    put_str(b, r->path);
+    int32_t first = r->n_files > 0 ? r->n_files : 0;
+    while (first > 0 && r->files[first - 1].text_len / FIM_BYTES_PER_TOKEN <= (size_t)max_prompt) first--;
+    put_size(b, r->n_files > 0 ? (size_t)(r->n_files - first) : 0);
+    for (int32_t i = first; i < r->n_files; i++) {
+        put_str(b, r->files[i].path);
+        put_text(b, r->files[i].text, r->files[i].text_len);
+    }
+    window_clear(&w);
+    return err;
+}
+
+static void put_raw(struct buf *b, const struct service_request *r, struct snapshot *s)
+{
+    size_t max = (size_t)s->max_prompt * FIM_BYTES_PER_TOKEN;
+    size_t start = r->tokens ? 0 : window_start(r->prompt, r->prompt_len, max);
+    s->was_cut = start > 0;
+    put_text(b, r->tokens ? NULL : r->prompt + start, r->tokens ? 0 : r->prompt_len - start);
+    put_size(b, r->tokens && r->n_tokens > 0 ? (size_t)r->n_tokens : 0);
+    while (b->len % sizeof(int32_t) != 0) buf_add_char(b, '\0');
+    if (r->tokens && r->n_tokens > 0) put(b, r->tokens, (size_t)r->n_tokens * sizeof *r->tokens);
+}
+
+/* Field by field, because structs have padding. */
+static void put_numbers(struct buf *b, const struct snapshot *s)
+{
+    const struct sampler_params *p = &s->sampling;
+    put(b, &p->temperature, sizeof p->temperature);
+    put(b, &p->top_k, sizeof p->top_k);
+    put(b, &p->top_p, sizeof p->top_p);
+    put(b, &p->min_p, sizeof p->min_p);
+    put(b, &p->repeat_penalty, sizeof p->repeat_penalty);
+    put(b, &p->repeat_last_n, sizeof p->repeat_last_n);
+    put(b, &p->infill, sizeof p->infill);
+    put(b, &p->seed, sizeof p->seed);
+    put(b, &s->max_tokens, sizeof s->max_tokens);
+    put(b, &s->max_prompt, sizeof s->max_prompt);
+    put(b, &s->n_candidates, sizeof s->n_candidates);
+    put(b, &s->max_prompt_ms, sizeof s->max_prompt_ms);
+    put(b, &s->max_predict_ms, sizeof s->max_predict_ms);
+    put(b, &s->rules.two_line_ms, sizeof s->rules.two_line_ms);
+    put(b, &s->rules.min_indent, sizeof s->rules.min_indent);
+    put(b, &s->rules.eol, sizeof s->rules.eol);
+}
+
+/* ---- Reading ---- */
+
+static size_t take_size(const char **at)
+{
+    size_t value;
+    memcpy(&value, *at, sizeof value);
+    *at += sizeof value;
+    return value;
+}
+
+static const char *take_text(const char **at, size_t *len)
+{
+    const char *text = *at + sizeof *len;
+    *len = take_size(at);
+    if (*len == SIZE_MAX) {
+        *len = 0;
+        return NULL;
+    }
+    *at += *len + 1;
+    return text;
+}
+
+static enum err view_document(const char **at, struct snapshot *s)
+{
+    struct prompt_input *in = &s->input;
+    size_t path_len;
+    in->before = take_text(at, &in->before_len);
+    in->after = take_text(at, &in->after_len);
+    in->path = take_text(at, &path_len);
+    size_t n = take_size(at);
+    if (n == 0) return OK;
+    s->files = mem_try(n, sizeof *s->files);
+    if (!s->files) return ERR_NOMEM;
+    for (size_t i = 0; i < n; i++) {
+        s->files[i].path = take_text(at, &path_len);
+        s->files[i].text = take_text(at, &s->files[i].text_len);
+    }
+    in->files = s->files;
+    in->n_files = (int32_t)n;
+    return OK;
+}
+
+static void view_raw(const char **at, struct snapshot *s)
+{
+    struct prompt_input *in = &s->input;
+    in->text = take_text(at, &in->text_len);
+    in->n_tokens = (int32_t)take_size(at);
+    while ((size_t)(*at - s->bytes.data) % sizeof(int32_t) != 0) ++*at;
+    if (!in->text) in->tokens = (const int32_t *)(const void *)*at; /* aligned by put_raw */
+    *at += (size_t)in->n_tokens * sizeof *in->tokens;
+}
+
+static void view_words(const char **at, struct snapshot *s)
+{
+    s->rules.n_words = (int32_t)take_size(at);
+    for (int32_t i = 0; i < s->rules.n_words; i++) s->words[i].text = take_text(at, &s->words[i].len);
+}
+
+/* ---- The whole ---- */
+
+static enum err check(const struct service_request *r, struct errmsg *msg)
+{
+    if (!r->text && !r->prompt && !r->tokens) {
+        return err_set(msg, ERR_ARG, "the request has neither a document nor a prompt");
+    }
+    if (r->text && r->cursor > r->len) {
+        return err_set(msg, ERR_ARG, "the cursor, byte %zu, is behind the end of the text of %zu bytes",
+                       r->cursor, r->len);
+    }
+    return OK;
+}
+
+static void set_rules(const struct service_request *r, struct snapshot *s)
+{
+    bool counts_lines = r->predict_ms_after_newline;
+    s->sampling = r->sampling;
+    s->max_prompt_ms = r->max_prompt_ms;
+    s->max_predict_ms = counts_lines ? 0 : r->max_predict_ms;
+    s->rules.two_line_ms = counts_lines ? r->max_predict_ms : 0;
+    s->rules.min_indent = r->n_indent > 0 ? r->n_indent : 0;
+    s->rules.eol = r->text ? document_eol_of(r->text, r->len) : DOCUMENT_LF;
+}
+
+static void put_words(struct buf *b, const struct service_request *r)
+{
+    int32_t n = min_int(r->n_stops, SERVICE_STOPS_MAX);
+    put_size(b, n > 0 ? (size_t)n : 0);
+    for (int32_t i = 0; i < n; i++) put_text(b, r->stops[i].text, r->stops[i].len);
+}
+
+/* FNV-1a (Fowler, Noll, Vo): only to tell most snapshots apart at once. */
+static uint64_t hash_of(const struct buf *b)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < b->len; i++) hash = (hash ^ (unsigned char)b->data[i]) * 0x100000001b3u;
+    return hash;
+}
+
+enum err snapshot_take(const struct service_request *r, int32_t n_ctx, int32_t usual_tokens,
+                       struct snapshot *out, struct errmsg *msg)
+{
+    *out = (struct snapshot){0};
+    struct buf *b = &out->bytes;
+    buf_init(b, BYTES_MAX);
+    enum err err = check(r, msg);
+    if (err) return err;
+    set_limits(r, n_ctx, usual_tokens, out);
+    set_rules(r, out);
+    out->input.is_raw = !r->text;
+    if (r->text) {
+        err = put_document(b, r, out->max_prompt);
+    } else {
+        put_raw(b, r, out);
+    }
+    put_words(b, r);
+    put_numbers(b, out);
+    if (!err) err = b->err;
+    if (!err) {
+        const char *at = b->data;
+        if (r->text) {
+            err = view_document(&at, out);
+        } else {
+            view_raw(&at, out);
+        }
+        if (!err) view_words(&at, out);
+    }
+    if (err) {
+        snapshot_clear(out);
+        return err_set(msg, err, "cannot keep the request: %s", err_text(err));
+    }
+    out->hash = hash_of(b);
+    return OK;
+}
+
+void snapshot_clear(struct snapshot *s)
+{
+    mem_free(s->files);
+    s->files = NULL;
+    buf_clear(&s->bytes);
+}
+
+bool snapshot_is_same(const struct snapshot *a, const struct snapshot *b)
+{
+    if (a->hash != b->hash || a->bytes.len != b->bytes.len) return false;
+    if (a->input.is_raw != b->input.is_raw || a->was_cut != b->was_cut) return false;
+    return memcmp(a->bytes.data, b->bytes.data, a->bytes.len) == 0;
+}

@@ -1,0 +1,257 @@
+/* One completion in steps: the prompt, then sample, report and append until something says stop, several
+ * tokens a pass where a draft proves right.
+ *
+ * What was computed belongs to the sequence as soon as job_took has seen it, so that a job may end anywhere.
+ * The engine's drafts are lent to one job at a time: they make up for passes over the weights that compute
+ * one token only, and where several jobs decode, passes compute several tokens as it is. */
+#include "infer/job.h"
+
+#include "base/mem.h"
+#include "infer/engine_impl.h"
+#include "model/model.h"
+#include "model/tokenizer.h"
+#include "os/clock.h"
+
+enum phase { PROMPT, DECODE, OVER };
+
+struct job {
+    struct engine_seq *s;           /* borrowed */
+    const struct engine_request *r; /* borrowed */
+    struct engine_result *result;   /* borrowed */
+    struct sampler *sampler;
+    struct draft *draft; /* the engine's, lent; or null */
+    enum phase phase;
+    int64_t phase_start_ns;
+    struct limits limits;          /* of the phase */
+    struct engine_fill fill;       /* PROMPT */
+    int32_t tokens[1 + DRAFT_MAX]; /* DECODE: the one that was chosen and is to be computed, and its draft */
+};
+
+static void enter(struct job *j, enum phase phase, double max_ms)
+{
+    j->phase = phase;
+    j->phase_start_ns = clock_ns();
+    j->limits = (struct limits){.cancel = j->r->cancel};
+    if (max_ms > 0) j->limits.deadline_ns = j->phase_start_ns + (int64_t)(max_ms * 1e6);
+}
+
+static void stop(struct job *j, enum engine_stop why)
+{
+    double ms = clock_ms_since(j->phase_start_ns);
+    if (j->phase == PROMPT)
+        j->result->prompt_ms = ms;
+    else
+        j->result->generate_ms = ms;
+    j->result->stop = why;
+    j->phase = OVER;
+}
+
+/* Stop if the time of the phase is over, or the job was cancelled. */
+static void check_limits(struct job *j)
+{
+    if (!limits_are_over(&j->limits)) return;
+    bool is_cancelled = j->r->cancel && atomic_load_explicit(j->r->cancel, memory_order_relaxed);
+    stop(j, is_cancelled ? ENGINE_STOP_CANCEL : ENGINE_STOP_TIME);
+}
+
+/* Choose the next token from logits and hand it to the caller. Returns it; void when the job is over. */
+static int32_t choose(struct job *j, const float *logits)
+{
+    const struct tokenizer *tokenizer = j->s->engine->model->tokenizer;
+    int32_t token = sampler_pick(j->sampler, logits);
+    if (tokenizer_is_eog(tokenizer, token)) {
+        stop(j, ENGINE_STOP_EOG);
+        return token;
+    }
+    sampler_accept(j->sampler, token);
+    j->result->n_generated++;
+    size_t len;
+    const char *bytes = tokenizer_piece(tokenizer, token, &len);
+    if (!j->r->on_token(j->r->ctx, token, bytes, len))
+        stop(j, ENGINE_STOP_CALLER);
+    else if (j->result->n_generated == j->r->max_tokens || j->s->len + 1 > j->s->n_ctx)
+        stop(j, ENGINE_STOP_LIMIT); /* the last token's successor is never asked for */
+    else if (j->draft)
+        draft_add(j->draft, &token, 1);
+    return token;
+}
+
+/* The prompt is there, and these are the logits after it. */
+static void begin_decode(struct job *j, const float *logits)
+{
+    j->result->prompt_ms = clock_ms_since(j->phase_start_ns);
+    enter(j, DECODE, j->r->max_predict_ms);
+    if (j->r->max_tokens < 1)
+        stop(j, ENGINE_STOP_LIMIT);
+    else
+        check_limits(j);
+    if (j->phase == OVER) return;
+    for (int32_t i = 0; i < j->r->n_prompt; i++) sampler_accept(j->sampler, j->r->prompt[i]);
+    j->tokens[0] = choose(j, logits);
+}
+
+enum err job_start(struct engine_seq *s, const struct engine_request *r, struct engine_result *result,
+                   struct job **out, struct errmsg *msg)
+{
+    *out = NULL;
+    *result = (struct engine_result){.n_prompt = r->n_prompt};
+    struct job *j = MEM_NEW(struct job);
+    *j = (struct job){.s = s, .r = r, .result = result};
+    enum err e = sampler_new(&r->sampling, s->engine->model->tokenizer, &j->sampler, msg);
+    if (e) goto fail;
+    enter(j, PROMPT, r->max_prompt_ms);
+    engine_seq_allow_move(s, r->move_from);
+    e = engine_fill_begin(s, r->prompt, r->n_prompt, &j->fill, &result->reuse);
+    if (e == ERR_LIMIT)
+        err_set(msg, e, "a prompt of %d tokens does not fit the context of %d tokens or the memory for KV",
+                r->n_prompt, s->n_ctx);
+    else if (e)
+        err_set(msg, e, "cannot compute a prompt of %d tokens: %s", r->n_prompt, err_text(e));
+    if (e) goto fail;
+    s->is_busy = true;
+    *out = j;
+    return OK;
+
+fail:
+    sampler_free(&j->sampler);
+    mem_free(j);
+    return e;
+}
+
+void job_finish(struct job **jp, enum engine_stop why)
+{
+    struct job *j = *jp;
+    *jp = NULL;
+    if (!j) return;
+    if (j->phase != OVER) stop(j, why);
+    if (j->draft) j->s->engine->drafting = NULL;
+    j->s->is_busy = false;
+    sampler_free(&j->sampler);
+    mem_free(j);
+}
+
+bool job_is_over(const struct job *j)
+{
+    return j->phase == OVER;
+}
+
+bool job_is_prefilling(const struct job *j)
+{
+    return j->phase == PROMPT;
+}
+
+int64_t job_deadline_ns(const struct job *j)
+{
+    return j->limits.deadline_ns;
+}
+
+static enum err want_prompt(struct job *j, int32_t max, struct job_want *want)
+{
+    enum err e = engine_fill_next(j->s, &j->fill, max, want->spans, &want->n_spans);
+    want->is_prefill = true;
+    for (int32_t i = 0; i < want->n_spans; i++) {
+        want->n_tokens += want->spans[i].n;
+        want->n_logits += want->spans[i].n_logits;
+    }
+    return e;
+}
+
+/* Take the engine's drafts if nobody has them, and show them all of the text so far. */
+static void borrow_draft(struct job *j)
+{
+    struct engine *e = j->s->engine;
+    if (j->draft || !e->draft || e->drafting) return;
+    e->drafting = j;
+    j->draft = e->draft;
+    draft_reset(j->draft);
+    if (j->r->draft_text)
+        draft_add(j->draft, j->r->draft_text, j->r->n_draft_text);
+    else
+        draft_add(j->draft, j->r->prompt, j->r->n_prompt);
+    draft_add(j->draft, j->s->tokens + j->r->n_prompt, j->s->len - j->r->n_prompt);
+    draft_add(j->draft, j->tokens, 1);
+}
+
+/* Tokens of a draft that fit: the answer's and the context's limits. */
+static int32_t draft_room(const struct job *j, int32_t max)
+{
+    int32_t left = j->r->max_tokens - j->result->n_generated - 1;
+    int32_t room = j->s->n_ctx - j->s->len - 2;
+    if (room < left) left = room;
+    return left < max ? left : max;
+}
+
+static void want_token(struct job *j, int32_t max_draft, struct job_want *want)
+{
+    if (max_draft > 0) borrow_draft(j);
+    int32_t room = j->draft ? draft_room(j, max_draft) : 0;
+    int32_t n = 1 + (room > 0 ? draft_propose(j->draft, j->tokens + 1, room) : 0);
+    enum err e = engine_seq_reserve(j->s, j->s->len, j->s->len + n);
+    if (e && n > 1) {
+        n = 1;
+        e = engine_seq_reserve(j->s, j->s->len, j->s->len + n);
+    }
+    if (e) {
+        stop(j, ENGINE_STOP_LIMIT); /* what is there is the answer */
+        return;
+    }
+    want->spans[0] =
+        (struct forward_span){.kv = &j->s->kv, .tokens = j->tokens, .n = n, .pos = j->s->len, .n_logits = n};
+    want->n_spans = 1;
+    want->n_tokens = want->n_logits = n;
+}
+
+enum err job_want(struct job *j, int32_t max_tokens, int32_t max_draft, struct job_want *want)
+{
+    *want = (struct job_want){0};
+    if (j->phase == PROMPT && engine_fill_is_done(&j->fill))
+        begin_decode(j, engine_seq_logits(j->s)); /* all of it was there */
+    else if (j->phase != OVER)
+        check_limits(j);
+    if (j->phase == PROMPT) return want_prompt(j, max_tokens, want);
+    if (j->phase == DECODE) want_token(j, max_draft, want);
+    return OK;
+}
+
+/* The logits stay with the sequence if they are in its own memory. */
+static void keep_logits(struct engine_seq *s, const float *logits, int32_t row)
+{
+    s->logit_row = logits == s->logits ? row : -1;
+}
+
+/* A drafted token is right if it is what the sampler chooses. What follows the last right one is next. */
+static void took_tokens(struct job *j, int32_t n_draft, const float *logits, double ms)
+{
+    struct engine_seq *s = j->s;
+    int32_t before = s->len, n_vocab = s->engine->model->p.n_vocab, n_right = 0;
+    engine_seq_took(s, j->tokens, 1 + n_draft);
+    int32_t next = choose(j, logits);
+    while (j->phase != OVER && n_right < n_draft && next == j->tokens[1 + n_right]) {
+        n_right++;
+        next = choose(j, logits + (size_t)n_right * (size_t)n_vocab);
+    }
+    j->tokens[0] = next;
+    engine_seq_cut(s, before + 1 + n_right);
+    keep_logits(s, logits, n_right);
+    if (j->draft) draft_learn(j->draft, n_draft, n_right, ms);
+    j->result->n_drafted += n_draft;
+    j->result->n_accepted += n_right;
+}
+
+void job_took(struct job *j, const struct job_want *want, const float *logits, double ms)
+{
+    if (!want->is_prefill) {
+        took_tokens(j, want->n_tokens - 1, logits, ms);
+        return;
+    }
+    engine_fill_took(j->s, &j->fill, want->spans, want->n_spans);
+    if (!engine_fill_is_done(&j->fill)) return;
+    keep_logits(j->s, logits, 0);
+    begin_decode(j, logits);
+}
+
+void job_lost(struct job *j, const struct job_want *want)
+{
+    (void)want;
+    j->s->logit_row = -1; /* overwritten, if they were the sequence's */
+}

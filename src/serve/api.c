@@ -1,0 +1,44 @@
+/* See api.h and api_impl.h. */
+#include <time.h>
+
+#include "base/mem.h"
+#include "os/cpu.h"
+#include "serve/api_impl.h"
+
+struct api *api_new(struct service *service, struct metrics *metrics)
+{
+    struct api *a = MEM_NEW(struct api);
+    *a = (struct api){.service = service, .metrics = metrics, .started_s = api_now_s()};
+    cpu_name(a->cpu, sizeof a->cpu);
+    return a;
+}
+
+void api_free(struct api **a)
+{
+    mem_free(*a);
+    *a = NULL;
+}
+
+int64_t api_now_s(void)
+{
+    return (int64_t)time(NULL);
+}
+
+void api_answer(struct http_exchange *x, int status, struct buf *json)
+{
+    if (json->err) {
+        http_error(x, 500, "server_error", "the answer could not be written: %s", err_text(json->err));
+    } else {
+        http_answer(x, status, API_JSON, buf_str(json), json->len);
+    }
+    buf_clear(json);
+}
+
+bool api_is_ready(struct api *a, struct http_exchange *x, struct service_model *out)
+{
+    service_model(a->service, 0, out);
+    if (out->state == SERVICE_READY) return true;
+    bool has_failed = out->state == SERVICE_MODEL_FAILED;
+    http_error(x, 503, "unavailable_error", "%s", has_failed ? out->error : "Loading model");
+    return false;
+}

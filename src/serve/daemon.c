@@ -1,0 +1,358 @@
+/* The daemon's loop: what listens, who answers, and how it ends.
+ *
+ * One way to end: `drain`, by a signal or for want of work. Nothing new is taken; what runs is finished and
+ * sent, language server connections are closed last, and the loop stops when no connection is left or the
+ * time for it is over. `look` sees to that, and to the idle timer, before each wait of the loop; so no timer
+ * runs while there is anything to do, and none is periodic. Thread: loop. */
+#include "serve/daemon.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include <uv.h>
+
+#include "base/buf.h"
+#include "base/log.h"
+#include "base/mem.h"
+#include "complete/service.h"
+#include "os/clock.h"
+#include "os/manager.h"
+#include "serve/api.h"
+#include "serve/daemon_lock.h"
+#include "serve/http.h"
+#include "serve/lsp.h"
+#include "watch/metrics.h"
+
+#define DRAIN_MS  10000 /* what a running request may still take; systemd kills after 90 s */
+#define WHERE_MAX 8192  /* bytes of the line that says where we listen */
+
+struct daemon {
+    const struct daemon_options *o;
+    uv_loop_t loop;
+    uv_async_t wake;      /* the service has something for service_poll */
+    uv_signal_t ends[2];  /* SIGTERM, SIGINT */
+    uv_signal_t reload;   /* SIGHUP */
+    uv_prepare_t prepare; /* calls look */
+    uv_timer_t timer;     /* idle: leave; draining: do not wait longer */
+    struct http_server *http;
+    struct metrics *metrics;
+    struct service *service;
+    struct api *api;
+    struct session *sessions;
+    int32_t n_sessions;
+    enum service_state model_state; /* of the default model, as last told */
+    bool is_draining, has_closed_sessions;
+    int lock_fd;
+    struct buf where; /* "http://127.0.0.1:8012 and /run/user/1000/inline/inline.sock" */
+};
+
+/* --- Language server sessions ------------------------------------------------------------------------- */
+
+/* Thread: loop. Owner: its stream, with which it goes. */
+struct session {
+    struct daemon *daemon;
+    struct session *prev, *next;
+    struct http_stream *stream;
+    struct lsp *lsp; /* owned */
+};
+
+static void session_write(void *ctx, const char *bytes, size_t len)
+{
+    struct session *s = ctx;
+    http_stream_write(s->stream, bytes, len);
+}
+
+static void session_exit(void *ctx)
+{
+    struct session *s = ctx;
+    http_stream_close(s->stream);
+}
+
+static void session_bytes(void *ctx, const char *bytes, size_t len)
+{
+    struct session *s = ctx;
+    if (s->daemon->o->log_text) log_line(LOG_DEBUG, "lsp: %.*s", (int)(len < 900 ? len : 900), bytes);
+    lsp_feed(s->lsp, bytes, len);
+}
+
+static void session_close(void *ctx)
+{
+    struct session *s = ctx;
+    *(s->prev ? &s->prev->next : &s->daemon->sessions) = s->next;
+    if (s->next) s->next->prev = s->prev;
+    s->daemon->n_sessions--;
+    lsp_free(&s->lsp);
+    mem_free(s);
+}
+
+static void session_open(struct daemon *d, struct http_exchange *x)
+{
+    struct session *s = MEM_NEW(struct session);
+    struct lsp_options options = {
+        .service = d->service, .write = session_write, .on_exit = session_exit, .ctx = s};
+    struct http_stream_handler handler = {.on_bytes = session_bytes, .on_close = session_close, .ctx = s};
+    *s = (struct session){.daemon = d, .next = d->sessions, .lsp = lsp_new(&options)};
+    if (s->next) s->next->prev = s;
+    d->sessions = s;
+    d->n_sessions++;
+    s->stream = http_upgrade(x, "lsp", &handler);
+}
+
+/* --- Requests ----------------------------------------------------------------------------------------- */
+
+static void on_request(void *ctx, struct http_exchange *x)
+{
+    struct daemon *d = ctx;
+    const struct http_request *r = http_request_of(x);
+    log_line(LOG_DEBUG, "%s %s, %zu bytes", r->method, r->path, r->body_len);
+    if (d->o->log_text && r->body_len > 0) log_line(LOG_DEBUG, "%.900s", r->body);
+    if (strcmp(r->path, "/lsp") != 0) {
+        api_handle(d->api, x);
+    } else if (strcmp(r->method, "GET") == 0 && strcasecmp(http_header(x, "upgrade"), "lsp") == 0) {
+        session_open(d, x);
+    } else {
+        http_extra_header(x, "Upgrade", "lsp"); /* RFC 9110 section 15.5.22 wants it told */
+        http_error(x, 426, "invalid_request_error",
+                   "this is the language server's door: editors come in by running `inline lsp`");
+    }
+}
+
+/* --- Models ------------------------------------------------------------------------------------------- */
+
+static void on_wake(uv_async_t *handle)
+{
+    struct daemon *d = handle->data;
+    struct service_model m;
+    service_poll(d->service);
+    service_model(d->service, 0, &m);
+    if (m.state == d->model_state) return;
+    d->model_state = m.state;
+    for (struct session *s = d->sessions; s; s = s->next) lsp_on_models(s->lsp);
+}
+
+static void wake(void *ctx)
+{
+    struct daemon *d = ctx;
+    uv_async_send(&d->wake);
+}
+
+/* --- The end ------------------------------------------------------------------------------------------ */
+
+static void on_drain_timer(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+    log_line(LOG_WARN, "%d requests were not finished in %d s", (int)service_n_running(d->service),
+             DRAIN_MS / 1000);
+    uv_stop(&d->loop);
+}
+
+static void drain(struct daemon *d)
+{
+    if (d->is_draining) return;
+    d->is_draining = true;
+    manager_notify("STOPPING=1");
+    /* libuv gives a signal that is not watched its usual effect again: a second one ends us at once. */
+    for (int i = 0; i < 2; i++) uv_signal_stop(&d->ends[i]);
+    http_server_drain(d->http);
+    service_drain(d->service);
+    uv_timer_start(&d->timer, on_drain_timer, DRAIN_MS, 0);
+}
+
+static void look_draining(struct daemon *d)
+{
+    int32_t n_connections = http_n_connections(d->http);
+    if (n_connections == 0) {
+        uv_stop(&d->loop);
+    } else if (!d->has_closed_sessions && service_n_running(d->service) == 0) {
+        d->has_closed_sessions = true;
+        for (struct session *s = d->sessions; s; s = s->next) http_stream_close(s->stream);
+    }
+}
+
+static void on_idle_timer(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+    log_line(LOG_INFO, "nobody has asked for %d s", (int)d->o->idle_exit_s);
+    drain(d);
+}
+
+static void look_idle(struct daemon *d)
+{
+    bool is_idle = http_n_connections(d->http) == 0 && service_n_running(d->service) == 0;
+    bool is_armed = uv_is_active((const uv_handle_t *)&d->timer);
+    if (is_idle && !is_armed) {
+        uv_timer_start(&d->timer, on_idle_timer, (uint64_t)d->o->idle_exit_s * 1000, 0);
+    } else if (!is_idle && is_armed) {
+        uv_timer_stop(&d->timer);
+    }
+}
+
+static void look(uv_prepare_t *prepare)
+{
+    struct daemon *d = prepare->data;
+    if (d->is_draining) {
+        look_draining(d);
+    } else if (d->o->idle_exit_s > 0) {
+        look_idle(d);
+    }
+}
+
+/* --- Signals ------------------------------------------------------------------------------------------ */
+
+static void on_end_signal(uv_signal_t *handle, int number)
+{
+    log_line(LOG_INFO, "signal %d: finishing what runs", number);
+    drain(handle->data);
+}
+
+static void on_reload_signal(uv_signal_t *handle, int number)
+{
+    (void)number;
+    struct daemon *d = handle->data;
+    const char *token = "", *origins = "";
+    struct errmsg msg = {0};
+    if (!d->o->reload) return;
+    manager_notify_reloading();
+    enum err err = d->o->reload(d->o->ctx, &token, &origins, &msg);
+    if (!err) err = http_server_set_access(d->http, token, origins, &msg);
+    if (err) {
+        log_line(LOG_ERROR, "the configuration stays as it was: %s", msg.text);
+    } else {
+        log_line(LOG_INFO, "the configuration was read again");
+    }
+    manager_notify("READY=1");
+}
+
+/* --- The start ---------------------------------------------------------------------------------------- */
+
+static void add_where(struct daemon *d, const char *prefix, const char *what)
+{
+    buf_printf(&d->where, "%s%s%s", d->where.len > 0 ? " and " : "", prefix, what);
+}
+
+static enum err listen_tcp(struct daemon *d, struct errmsg *msg)
+{
+    int port = 0;
+    enum err err = http_listen_tcp(d->http, d->o->listen, &port, msg);
+    if (err == ERR_IO && d->o->listen_if_free && *d->o->socket) {
+        log_line(LOG_WARN, "%s; serving the socket only", msg->text);
+        return OK;
+    }
+    if (err) return err;
+    size_t host = (size_t)(strrchr(d->o->listen, ':') - d->o->listen);
+    char address[300]; /* a host name has at most 253 characters */
+    snprintf(address, sizeof address, "%.*s:%d", (int)host, d->o->listen, port);
+    add_where(d, "http://", address);
+    return OK;
+}
+
+static enum err listen_all(struct daemon *d, struct errmsg *msg)
+{
+    enum err err = OK;
+    int32_t n = manager_take_fds();
+    for (int32_t i = 0; i < n && !err; i++) err = http_listen_fd(d->http, MANAGER_FDS_FIRST + i, msg);
+    if (n > 0) {
+        add_where(d, "", "the service manager's sockets");
+        return err;
+    }
+    if (!*d->o->listen && !*d->o->socket)
+        return err_set(msg, ERR_ARG, "nothing to listen on: serve.listen and serve.socket are both empty");
+    /* The lock before all else: who has it may wait for nothing. */
+    if (*d->o->socket) err = daemon_lock_take(d->o->socket, &d->lock_fd, msg);
+    if (!err && *d->o->listen) err = listen_tcp(d, msg);
+    if (!err && *d->o->socket) err = http_listen_unix(d->http, d->o->socket, msg);
+    if (!err && *d->o->socket) add_where(d, "", d->o->socket);
+    return err;
+}
+
+static void open_handles(struct daemon *d)
+{
+    static const int numbers[2] = {SIGTERM, SIGINT};
+    uv_async_init(&d->loop, &d->wake, on_wake);
+    uv_timer_init(&d->loop, &d->timer);
+    uv_prepare_init(&d->loop, &d->prepare);
+    uv_prepare_start(&d->prepare, look);
+    for (int i = 0; i < 2; i++) {
+        uv_signal_init(&d->loop, &d->ends[i]);
+        uv_signal_start(&d->ends[i], on_end_signal, numbers[i]);
+        d->ends[i].data = d;
+    }
+    uv_signal_init(&d->loop, &d->reload);
+    uv_signal_start(&d->reload, on_reload_signal, SIGHUP);
+    d->wake.data = d->timer.data = d->prepare.data = d->reload.data = d;
+}
+
+static enum err open_server(struct daemon *d, struct errmsg *msg)
+{
+    struct http_server_options options = {.limits.max_connections = d->o->max_connections,
+                                          .token = d->o->token,
+                                          .origins = d->o->origins,
+                                          .is_public = api_is_public,
+                                          .on_request = on_request,
+                                          .ctx = d};
+    enum err err = http_server_new(&d->loop, &options, &d->http, msg);
+    return err ? err : listen_all(d, msg);
+}
+
+static enum err open_service(struct daemon *d, struct errmsg *msg)
+{
+    struct service_options options = *d->o->service;
+    d->metrics = metrics_new();
+    options.metrics = d->metrics;
+    options.wake = wake;
+    options.ctx = d;
+    enum err err = service_new(&options, &d->service, msg);
+    if (!err) d->api = api_new(d->service, d->metrics);
+    return err;
+}
+
+static void say_ready(struct daemon *d)
+{
+    struct service_model m;
+    service_model(d->service, 0, &m);
+    d->model_state = m.state;
+    bool is_there = m.state != SERVICE_MODEL_FAILED;
+    fprintf(stderr, "inline: listening on %s, %s%s\n", buf_str(&d->where),
+            is_there ? "model " : "no model: ", is_there ? m.name : m.error);
+    manager_notify("READY=1");
+}
+
+static void close_handle(uv_handle_t *handle, void *ctx)
+{
+    (void)ctx;
+    if (!uv_is_closing(handle)) uv_close(handle, NULL);
+}
+
+/* Also what is half open. The service before the handles: its threads call `wake` until it is gone. */
+static void close_all(struct daemon *d)
+{
+    http_server_free(&d->http);
+    api_free(&d->api);
+    service_free(&d->service);
+    metrics_free(&d->metrics);
+    uv_walk(&d->loop, close_handle, NULL);
+    uv_run(&d->loop, UV_RUN_DEFAULT);
+    uv_loop_close(&d->loop);
+    daemon_lock_release(&d->lock_fd);
+    buf_clear(&d->where);
+}
+
+enum err daemon_run(const struct daemon_options *o, struct errmsg *msg)
+{
+    struct daemon d = {.o = o, .lock_fd = -1};
+    buf_init(&d.where, WHERE_MAX);
+    signal(SIGPIPE, SIG_IGN); /* a client that is gone is an error of its write */
+    int failure = uv_loop_init(&d.loop);
+    if (failure) return err_set(msg, ERR_IO, "cannot start the event loop: %s", uv_strerror(failure));
+    open_handles(&d);
+    enum err err = open_server(&d, msg);
+    if (!err) err = open_service(&d, msg);
+    if (!err) {
+        say_ready(&d);
+        uv_run(&d.loop, UV_RUN_DEFAULT);
+    }
+    close_all(&d);
+    return err;
+}

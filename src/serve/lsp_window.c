@@ -1,0 +1,110 @@
+/* What the user is told: log lines in the editor, a progress while the model loads, and a message when
+ * something must be done.
+ *
+ * A progress is asked for (window/workDoneProgress/create), and begins only when the client has agreed; by
+ * then the model may be there, and the token stays unused. */
+#include "serve/lsp_session.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static void send_message(struct lsp *l, const char *method, enum lsp_message_type type, const char *text)
+{
+    struct json *j = lsp_rpc_begin_notification(&l->rpc, method);
+    json_begin_object(j, "params");
+    json_int(j, "type", type);
+    json_str(j, "message", text);
+    json_end_object(j);
+    lsp_rpc_send(&l->rpc);
+}
+
+void lsp_window_log(struct lsp *l, enum lsp_notice once, enum lsp_message_type type, const char *fmt, ...)
+{
+    char text[ERRMSG_MAX];
+    va_list args;
+    if (l->said & once) return;
+    l->said |= once;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    send_message(l, "window/logMessage", type, text);
+}
+
+/* --- Progress ---------------------------------------------------------------------------------------- */
+
+#define TOKEN_MAX 48
+
+static const char *token(const struct lsp *l, char out[TOKEN_MAX])
+{
+    snprintf(out, TOKEN_MAX, "inline/model-%" PRId64, l->n_progress);
+    return out;
+}
+
+/* Our requests have string ids, which are the tokens they are about. */
+static void ask(struct lsp *l)
+{
+    char name[TOKEN_MAX], id[TOKEN_MAX + 2];
+    l->n_progress++;
+    snprintf(id, sizeof id, "\"%s\"", token(l, name));
+    struct json *j = lsp_rpc_begin_request(&l->rpc, id, "window/workDoneProgress/create");
+    json_begin_object(j, "params");
+    json_str(j, "token", name);
+    json_end_object(j);
+    lsp_rpc_send(&l->rpc);
+    l->progress = LSP_PROGRESS_ASKED;
+}
+
+/* kind: "begin" with a title, or "end" with a message. */
+static void report(struct lsp *l, const char *kind, const char *key, const char *text)
+{
+    char name[TOKEN_MAX];
+    struct json *j = lsp_rpc_begin_notification(&l->rpc, "$/progress");
+    json_begin_object(j, "params");
+    json_str(j, "token", token(l, name));
+    json_begin_object(j, "value");
+    json_str(j, "kind", kind);
+    json_str(j, key, text);
+    json_end_object(j);
+    json_end_object(j);
+    lsp_rpc_send(&l->rpc);
+}
+
+void lsp_window_on_response(struct lsp *l, const struct lsp_message *m)
+{
+    char name[TOKEN_MAX], id[TOKEN_MAX + 2];
+    snprintf(id, sizeof id, "\"%s\"", token(l, name));
+    if (l->progress != LSP_PROGRESS_ASKED || !m->id || strcmp(m->id, id) != 0) return;
+    struct service_model model;
+    service_model(l->o.service, 0, &model);
+    if (m->is_error) {
+        l->progress = LSP_PROGRESS_REFUSED;
+    } else if (model.state == SERVICE_LOADING) {
+        char title[ERRMSG_MAX];
+        snprintf(title, sizeof title, "Inline: loading %s", model.name);
+        report(l, "begin", "title", title);
+        l->progress = LSP_PROGRESS_SHOWN;
+    } else {
+        l->progress = LSP_PROGRESS_NONE;
+    }
+}
+
+void lsp_window_update(struct lsp *l)
+{
+    struct service_model model;
+    if (l->phase != LSP_RUNNING) return;
+    service_model(l->o.service, 0, &model);
+    bool is_loading = model.state == SERVICE_LOADING, has_failed = model.state == SERVICE_MODEL_FAILED;
+    if (is_loading && l->can_progress && l->progress == LSP_PROGRESS_NONE) ask(l);
+    if (!is_loading && l->progress == LSP_PROGRESS_SHOWN) {
+        report(l, "end", "message", has_failed ? "The model could not be loaded" : "The model is ready");
+        l->progress = LSP_PROGRESS_NONE;
+    }
+    if (has_failed && !(l->said & LSP_NOTICE_MODEL_FAILED)) {
+        l->said |= LSP_NOTICE_MODEL_FAILED;
+        send_message(l, "window/showMessage", LSP_MESSAGE_ERROR, model.error);
+    } else if (model.state == SERVICE_READY) {
+        l->said &= ~(unsigned)(LSP_NOTICE_MODEL_FAILED | LSP_NOTICE_UNAVAILABLE); /* worth telling again */
+    }
+}

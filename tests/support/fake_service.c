@@ -1,0 +1,133 @@
+/* See fake_service.h. */
+#include "support/fake_service.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/mem.h"
+
+struct service *fake_service_new(void)
+{
+    struct service *s = MEM_NEW(struct service);
+    s->state = SERVICE_READY;
+    s->error = "";
+    return s;
+}
+
+static char *copy(const char *bytes, size_t len)
+{
+    char *out = mem_new(len + 1);
+    if (len) memcpy(out, bytes, len);
+    return out;
+}
+
+static void ticket_free(struct service_ticket *t)
+{
+    mem_free((char *)t->request.model);
+    mem_free((char *)t->request.client);
+    mem_free((char *)t->request.document);
+    mem_free((char *)t->request.text);
+    mem_free((char *)t->request.path);
+    mem_free(t);
+}
+
+void fake_service_free(struct service **s)
+{
+    for (int i = 0; i < (*s)->n_waiting; i++) ticket_free((*s)->waiting[i]);
+    mem_free(*s);
+    *s = NULL;
+}
+
+static void take_out(struct service *s, int i)
+{
+    s->n_waiting--;
+    memmove(s->waiting + i, s->waiting + i + 1, (size_t)(s->n_waiting - i) * sizeof *s->waiting);
+}
+
+static void answer(struct service *s, int i, const struct service_answer *a)
+{
+    struct service_ticket *t = s->waiting[i];
+    take_out(s, i);
+    t->request.on_done(t->request.ctx, a);
+    ticket_free(t);
+}
+
+void fake_service_answer_many(struct service *s, int i, const char *const *texts, int n)
+{
+    struct service_candidate candidates[SERVICE_CANDIDATES_MAX] = {0};
+    for (int c = 0; c < n; c++) {
+        candidates[c] = (struct service_candidate){
+            .text = texts[c], .len = strlen(texts[c]), .stop = "eog", .stopping_word = ""};
+    }
+    answer(s, i,
+           &(struct service_answer){.outcome = SERVICE_OK,
+                                    .message = "",
+                                    .model = "toy",
+                                    .candidates = candidates,
+                                    .n_candidates = n});
+}
+
+void fake_service_answer(struct service *s, int i, enum service_outcome outcome, const char *text)
+{
+    if (outcome == SERVICE_OK) {
+        fake_service_answer_many(s, i, &text, text != NULL);
+    } else {
+        answer(s, i, &(struct service_answer){.outcome = outcome, .message = text, .model = "toy"});
+    }
+}
+
+/* --- What service.h promises ------------------------------------------------------------------------- */
+
+struct service_ticket *service_submit(struct service *s, const struct service_request *r)
+{
+    struct service_ticket *t = MEM_NEW(struct service_ticket);
+    if (s->n_waiting == FAKE_SERVICE_WAITING_MAX) abort();
+    *t = (struct service_ticket){.service = s, .request = *r};
+    t->request.model = mem_dup_str(r->model);
+    t->request.client = mem_dup_str(r->client);
+    t->request.document = mem_dup_str(r->document);
+    t->request.text = copy(r->text, r->len);
+    t->request.path = r->path ? mem_dup_str(r->path) : NULL;
+    s->waiting[s->n_waiting++] = t;
+    s->n_submitted++;
+    return t;
+}
+
+void service_cancel(struct service *s, struct service_ticket *ticket)
+{
+    int i = 0;
+    while (i < s->n_waiting && s->waiting[i] != ticket) i++;
+    if (i == s->n_waiting) abort(); /* answered or cancelled before */
+    take_out(s, i);
+    ticket_free(ticket);
+    s->n_cancelled++;
+}
+
+int32_t service_n_models(struct service *s)
+{
+    (void)s;
+    return 1;
+}
+
+void service_model(struct service *s, int32_t i, struct service_model *out)
+{
+    if (i != 0) abort();
+    *out = (struct service_model){.name = "toy",
+                                  .path = "toy.gguf",
+                                  .state = s->state,
+                                  .error = s->error,
+                                  .arch = "",
+                                  .format = "",
+                                  .fim_family = "",
+                                  .fim_order = "",
+                                  .isa = "ref"};
+}
+
+void service_note(struct service *s, const char *client, enum service_event event, int64_t n_chars)
+{
+    s->n_notes++;
+    s->event = event;
+    s->n_chars = n_chars;
+    snprintf(s->client, sizeof s->client, "%s", client);
+}

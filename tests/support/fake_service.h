@@ -1,0 +1,36 @@
+/* A service (complete/service.h) without models, for tests of what stands in front of it: requests wait until
+ * the test answers them. Define it by calling any of these functions: the linker then takes it for the real
+ * one. */
+#ifndef TESTS_SUPPORT_FAKE_SERVICE_H
+#define TESTS_SUPPORT_FAKE_SERVICE_H
+
+#include "complete/service.h"
+
+#define FAKE_SERVICE_WAITING_MAX 1024
+
+struct service_ticket {
+    struct service *service;
+    struct service_request request; /* with strings of its own */
+};
+
+struct service {
+    struct service_ticket *waiting[FAKE_SERVICE_WAITING_MAX]; /* oldest first */
+    int n_waiting;
+    int n_submitted, n_cancelled; /* so far */
+    enum service_state state;     /* of the only model, "toy" */
+    const char *error;            /* of that model; borrowed */
+    int n_notes;                  /* and the last of them */
+    enum service_event event;
+    int64_t n_chars;
+    char client[64];
+};
+
+struct service *fake_service_new(void);
+void fake_service_free(struct service **s);
+
+/* Answer a waiting request: with a candidate, null for none, if OK; else with a message. */
+void fake_service_answer(struct service *s, int i, enum service_outcome outcome, const char *text);
+/* With several candidates. */
+void fake_service_answer_many(struct service *s, int i, const char *const *texts, int n);
+
+#endif
