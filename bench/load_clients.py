@@ -18,6 +18,7 @@ from source_text import CONTAINERS, source_text
 TYPED_LINE = 299  # of a text of 614: in its middle, as in traces/middle.json
 TEXT_LINES = 614
 TYPED_KEYS = 4000  # what every text has behind that line; then typing begins there anew
+WARM_UP_SECONDS = 600  # for every client's first prompt, from nothing
 DRAIN_SECONDS = 60  # patience with the answers that nothing replaces
 # An answer to a request that its client has replaced since is late when it comes after this. A server that has read
 # the newer request needs a millisecond; the rest is for a loaded machine, where reading itself waits.
@@ -98,9 +99,9 @@ def join_chunks(content):
     return whole
 
 
-async def wait_for_answers(tasks):
+async def wait_for_answers(tasks, seconds=DRAIN_SECONDS):
     """Those that do not come in time are given up."""
-    pending = (await asyncio.wait(tasks, timeout=DRAIN_SECONDS))[1] if tasks else ()
+    pending = (await asyncio.wait(tasks, timeout=seconds))[1] if tasks else ()
     for task in pending:
         task.cancel()
     await asyncio.gather(*pending, return_exceptions=True)
@@ -124,7 +125,7 @@ class Client:
             request.finish(status, json.loads(content or b"{}"))
         except asyncio.CancelledError:  # we closed the connection
             request.outcome = "superseded" if request.replaced_at else "error"
-            request.error = f"no answer within {DRAIN_SECONDS} s"
+            request.error = "no answer for too long"
             raise
         except (OSError, ValueError) as error:
             request.outcome, request.error = "error", f"{type(error).__name__}: {error}"
@@ -135,6 +136,13 @@ class Client:
         body = self.target.body(next(self.bodies), self.index)
         request.sender_lag_ms = (time.perf_counter() - due) * 1e3
         return asyncio.create_task(self.ask(request, body))
+
+    async def warm_up(self):
+        """The request before the first key, as editors send it when a file is opened. It is not counted."""
+        await wait_for_answers([self.begin(time.perf_counter())], WARM_UP_SECONDS)
+        first = self.requests.pop()
+        if first.outcome != "answered":
+            raise RuntimeError(f"the first request of client {self.index}: {first.error or first.outcome}")
 
     async def type_keys(self, start, seconds, n_clients):
         """A key every 1 / rate seconds; the clients' keys are evenly spread over that time."""
@@ -185,6 +193,9 @@ def summary(requests, elapsed):
 async def run_clients(target, pid, options):
     """options: clients, rate, seconds, max_tokens, keep_open, closed_loop."""
     clients = [Client(target, i, options.rate, options.max_tokens, options.keep_open) for i in range(options.clients)]
+    start = time.perf_counter()
+    await asyncio.gather(*(client.warm_up() for client in clients))
+    warm_up_s = time.perf_counter() - start
     sampler = ProcessSampler(pid)
     sampling = asyncio.create_task(sampler.run())
     start = time.perf_counter()
@@ -196,4 +207,4 @@ async def run_clients(target, pid, options):
     sampling.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await sampling
-    return {**summary([r for client in clients for r in client.requests], elapsed), **sampler.report()}
+    return {"warm_up_s": round(warm_up_s, 3), **summary([r for client in clients for r in client.requests], elapsed), **sampler.report()}

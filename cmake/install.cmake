@@ -31,6 +31,7 @@ add_custom_command(
 add_custom_target(libinline_static ALL DEPENDS ${static_library})
 
 configure_file(${CMAKE_CURRENT_LIST_DIR}/inline.pc.in inline.pc @ONLY)
+configure_file(${CMAKE_SOURCE_DIR}/dist/systemd/inline.service.in inline.service @ONLY)
 
 install(TARGETS inline RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(TARGETS libinline_shared LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
@@ -42,3 +43,4 @@ install(FILES tools/completions/inline.bash RENAME inline
         DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
 install(FILES tools/completions/_inline DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
 install(FILES tools/completions/inline.fish DESTINATION ${CMAKE_INSTALL_DATADIR}/fish/vendor_completions.d)
+install(FILES ${CMAKE_BINARY_DIR}/inline.service dist/systemd/inline.socket DESTINATION lib/systemd/user)

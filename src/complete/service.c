@@ -7,6 +7,7 @@
 #include "complete/likeness.h"
 #include "complete/service_impl.h"
 #include "os/clock.h"
+#include "os/pool.h"
 #include "watch/metrics.h"
 
 #define DEFAULT_WAITING 256
@@ -24,11 +25,15 @@ static char *dup_or_null(const char *s)
 
 enum err service_new(const struct service_options *o, struct service **out, struct errmsg *msg)
 {
-    (void)msg;
+    struct pool *workers;
+    *out = NULL;
+    enum err err = engine_pool_new(&o->engine, &workers, msg);
+    if (err) return err;
     struct service *s = MEM_NEW(struct service);
     s->o = *o;
     s->o.models_dir = mem_dup_str(o->models_dir ? o->models_dir : "");
     s->o.default_model = mem_dup_str(o->default_model ? o->default_model : "");
+    s->o.engine.pool = s->workers = workers;
     s->o.engine.cpus = dup_or_null(o->engine.cpus);
     s->o.engine.isa = dup_or_null(o->engine.isa);
     s->o.engine.kv_dir = dup_or_null(o->engine.kv_dir);
@@ -63,6 +68,7 @@ void service_free(struct service **sp)
         mem_free(t);
     }
     service_model_clear(s);
+    pool_free(&s->workers);
     mem_free((void *)s->o.models_dir);
     mem_free((void *)s->o.default_model);
     mem_free((void *)s->o.engine.cpus);

@@ -184,6 +184,7 @@ struct service_ticket {
 
 struct service {
     struct service_options o; /* models_dir, default_model and the engine's strings are owned copies */
+    struct pool *workers;     /* of all engines */
     struct service_box box;
     struct service_models models;
     struct service_watch watch;

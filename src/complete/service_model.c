@@ -132,8 +132,6 @@ void service_model_init(struct service *s)
 {
     (void)add(s, *s->o.default_model ? s->o.default_model : "default", "");
     start_default(s);
-    if (s->models.loaded[0]->state == SERVICE_MODEL_FAILED)
-        log_line(LOG_WARN, "no model: %s", s->models.loaded[0]->error.text);
 }
 
 void service_model_stop(struct service *s)

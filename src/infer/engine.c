@@ -26,24 +26,20 @@
 /* Text that drafts are looked up in: a prompt and as much related text again. */
 #define DRAFT_TOKENS 8192
 
-/* The lent workers, or our own. */
-static enum err open_pool(struct engine *e, const struct engine_options *o, struct errmsg *msg)
+enum err engine_pool_new(const struct engine_options *o, struct pool **out, struct errmsg *msg)
 {
-    e->c.pool = o->pool;
-    if (o->pool) return OK;
+    *out = NULL;
     if (o->n_threads < 0 || o->n_threads > MAX_THREADS)
         return err_set(msg, ERR_ARG, "%d threads; allowed are 1 to %d", o->n_threads, MAX_THREADS);
-    enum err err = o->cpus && *o->cpus
-                       ? pool_new_on(o->cpus, o->n_threads, &e->own_pool, msg)
-                       : pool_new(o->n_threads ? o->n_threads : cpu_count(), &e->own_pool, msg);
-    e->c.pool = e->own_pool;
-    return err;
+    if (o->cpus && *o->cpus) return pool_new_on(o->cpus, o->n_threads, out, msg);
+    return pool_new(o->n_threads ? o->n_threads : cpu_count(), out, msg);
 }
 
 static enum err open_compute(struct engine *e, const struct engine_options *o, struct errmsg *msg)
 {
-    enum err err = open_pool(e, o, msg);
+    enum err err = o->pool ? OK : engine_pool_new(o, &e->own_pool, msg);
     if (err) return err;
+    e->c.pool = o->pool ? o->pool : e->own_pool;
     int32_t n_threads = pool_threads(e->c.pool);
     e->c.kern = kern_select(o->isa);
     if (!e->c.kern)

@@ -50,6 +50,9 @@ struct engine_options {
     int64_t pack_bytes;   /* ceiling of the directory; 0: default */
 };
 
+/* The workers that these options ask for, to be shared by engines. */
+MUST_CHECK enum err engine_pool_new(const struct engine_options *o, struct pool **out, struct errmsg *msg);
+
 /* Takes a reference to the model. ERR_ARG: unknown isa, processors that cannot be used, or a KV format that
  * does not suit the model. */
 MUST_CHECK enum err engine_open(struct model *m, const struct engine_options *o, struct engine **out,

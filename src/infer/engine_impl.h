@@ -56,6 +56,9 @@ void engine_adopt_pack(struct engine *e);
  * recently used first, where the budget is used up. ERR_LIMIT: it is too small for this and the busy ones. */
 enum err engine_seq_reserve(struct engine_seq *s, int32_t from, int32_t to);
 
+/* The context and the budget of KV can hold n tokens, if the sequence has them for itself. */
+bool engine_seq_fits(const struct engine_seq *s, int32_t n);
+
 /* What of a prompt is still to be computed: the spans between reused KV, and the end. */
 struct engine_fill {
     struct forward_span gaps[TOKEN_RUNS_MAX + 1]; /* ascending; those before `first` are filled */

@@ -176,10 +176,17 @@ static enum err move_runs(struct engine_seq *s, const int32_t *tokens, int32_t n
     return OK;
 }
 
+bool engine_seq_fits(const struct engine_seq *s, int32_t n)
+{
+    const struct kv_pool *pool = s->engine->kv_pool;
+    int64_t n_pages = ((int64_t)n + KERN_KV_BLOCK - 1) / KERN_KV_BLOCK;
+    return n <= s->n_ctx && n_pages <= kv_pool_budget(pool) / (int64_t)kv_pool_shape(pool)->page_bytes;
+}
+
 static enum err check_tokens(const struct engine_seq *s, const int32_t *tokens, int32_t n)
 {
     if (n < 1) return ERR_ARG;
-    if (n > s->n_ctx) return ERR_LIMIT;
+    if (!engine_seq_fits(s, n)) return ERR_LIMIT;
     for (int32_t i = 0; i < n; i++) {
         if (tokens[i] < 0 || tokens[i] >= s->engine->model->p.n_vocab) return ERR_ARG;
     }

@@ -125,6 +125,7 @@ void job_finish(struct job **jp, enum engine_stop why)
     if (!j) return;
     if (j->phase != OVER) stop(j, why);
     if (j->draft) j->s->engine->drafting = NULL;
+    kv_truncate(&j->s->kv, j->s->len); /* what was reserved and not used */
     j->s->is_busy = false;
     sampler_free(&j->sampler);
     mem_free(j);

@@ -6,7 +6,7 @@
  * of a higher priority, or a cancellation, ends a pass that nobody still waits for within a task's time.
  *
  * Who is next: the higher priority; then the client that was served least recently; then first come. While
- * requests of people (ASKED, TYPING) run, WARMUP and PREFETCH wait. */
+ * requests of people (ASKED, TYPING) run, WARMUP and PREFETCH, those in the background, wait. */
 #ifndef INFER_SCHEDULER_H
 #define INFER_SCHEDULER_H
 
@@ -25,7 +25,8 @@ struct scheduler_options {
 };
 
 enum scheduler_outcome {
-    SCHEDULER_DONE,      /* result is valid; result.stop may be CANCEL or TIME */
+    SCHEDULER_DONE,      /* result is valid; result.stop may be TIME, or CANCEL: also of a background request
+                            that had to make room */
     SCHEDULER_CANCELLED, /* before it ran */
     SCHEDULER_FAILED     /* err, msg */
 };

@@ -38,28 +38,25 @@ static int32_t common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n
 
 /* --- Sequences ---------------------------------------------------------------------------------------- */
 
-static bool is_older(const struct slot *a, const struct slot *b)
-{
-    return !b || a->last_use < b->last_use;
-}
-
-/* An idle sequence for j: the one that served its document, else of those that serve none the one that
+/* An idle sequence for j: the one that served its document last, else of those that serve none the one that
  * begins most like it, else the one not used for longest. There are more sequences than running jobs. */
 static struct slot *choose_slot(struct scheduler *s, const struct scheduler_job *j)
 {
-    struct slot *alike = NULL, *oldest = NULL;
+    struct slot *own = NULL, *alike = NULL, *oldest = NULL;
     int32_t best = ALIKE_MIN;
     for (int32_t i = 0; i < s->n_slots; i++) {
         struct slot *slot = &s->slots[i];
         if (slot->job) continue;
-        if (j->r.document && slot->document == j->r.document) return slot;
-        if (is_older(slot, oldest)) oldest = slot;
-        if (slot->document) continue;
+        if (!oldest || slot->last_use < oldest->last_use) oldest = slot;
+        if (slot->document) {
+            bool is_own = slot->document == j->r.document;
+            if (is_own && (!own || slot->last_use > own->last_use)) own = slot;
+            continue;
+        }
         int32_t same = common(slot->seq->tokens, slot->seq->len, j->request.prompt, j->request.n_prompt);
-        bool is_same_text = same > best && same > slot->seq->len / 2;
-        if (is_same_text) best = same, alike = slot;
+        if (same > best && same > slot->seq->len / 2) best = same, alike = slot;
     }
-    return alike ? alike : oldest;
+    return own ? own : alike ? alike : oldest;
 }
 
 /* Tokens at j's beginning that some sequence holds. */
@@ -127,7 +124,7 @@ static bool begin(struct scheduler *s, struct scheduler_job *j)
 {
     j->slot = choose_slot(s, j);
     enum err e = start(j);
-    if (e == ERR_LIMIT && j->request.n_prompt <= j->slot->seq->n_ctx) {
+    if (e == ERR_LIMIT && engine_seq_fits(j->slot->seq, j->request.n_prompt)) {
         if (!scheduler_is_background(j) && shed_background(s)) e = start(j);
         if (e == ERR_LIMIT && others_have_begun(s)) {
             j->slot = NULL;
@@ -220,9 +217,7 @@ static struct pass assemble(struct scheduler *s)
 {
     struct pass p = {.room = max(s->engine->n_batch, LOGIT_ROWS)};
     int32_t n_decoding = 0, n = 0;
-    while (n < s->n_running &&
-           scheduler_is_background(s->running[n]) == scheduler_is_background(s->running[0]))
-        n++; /* background jobs stand still while others run */
+    while (n < s->n_running && !stands_still(s, s->running[n])) n++;
     for (int32_t i = 0; i < n; i++) {
         const struct scheduler_job *j = s->running[i];
         n_decoding += has_begun(j) && !job_is_prefilling(j->job);

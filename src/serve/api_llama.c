@@ -215,14 +215,22 @@ static enum err read_completion(struct api_run *r, struct errmsg *msg)
 
 void api_llama_infill(struct api *a, struct http_exchange *x)
 {
-    static const struct api_shape SHAPE = {read_infill, write_whole,         write_piece,
-                                           write_last,  api_run_write_error, .closing = ""};
+    static const struct api_shape SHAPE = {.read = read_infill,
+                                           .write_whole = write_whole,
+                                           .write_piece = write_piece,
+                                           .write_last = write_last,
+                                           .write_error = api_run_write_error,
+                                           .closing = ""};
     api_run_start(a, x, &SHAPE);
 }
 
 void api_llama_completion(struct api *a, struct http_exchange *x)
 {
-    static const struct api_shape SHAPE = {read_completion, write_whole,         write_piece,
-                                           write_last,      api_run_write_error, .closing = ""};
+    static const struct api_shape SHAPE = {.read = read_completion,
+                                           .write_whole = write_whole,
+                                           .write_piece = write_piece,
+                                           .write_last = write_last,
+                                           .write_error = api_run_write_error,
+                                           .closing = ""};
     api_run_start(a, x, &SHAPE);
 }

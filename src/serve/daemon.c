@@ -48,6 +48,15 @@ struct daemon {
     struct buf where; /* "http://127.0.0.1:8012 and /run/user/1000/inline/inline.sock" */
 };
 
+/* What a client sent, or the beginning of it, where log.text allows that. */
+static void log_bytes(const struct daemon *d, const char *bytes, size_t len)
+{
+    struct errmsg line;
+    if (!d->o->log_text || len == 0) return;
+    err_set(&line, OK, "received %.*s", (int)(len < ERRMSG_MAX ? len : ERRMSG_MAX), bytes);
+    log_line(LOG_DEBUG, "%s", line.text);
+}
+
 /* --- Language server sessions ------------------------------------------------------------------------- */
 
 /* Thread: loop. Owner: its stream, with which it goes. */
@@ -73,7 +82,7 @@ static void session_exit(void *ctx)
 static void session_bytes(void *ctx, const char *bytes, size_t len)
 {
     struct session *s = ctx;
-    if (s->daemon->o->log_text) log_line(LOG_DEBUG, "lsp: %.*s", (int)(len < 900 ? len : 900), bytes);
+    log_bytes(s->daemon, bytes, len);
     lsp_feed(s->lsp, bytes, len);
 }
 
@@ -106,8 +115,10 @@ static void on_request(void *ctx, struct http_exchange *x)
 {
     struct daemon *d = ctx;
     const struct http_request *r = http_request_of(x);
-    log_line(LOG_DEBUG, "%s %s, %zu bytes", r->method, r->path, r->body_len);
-    if (d->o->log_text && r->body_len > 0) log_line(LOG_DEBUG, "%.900s", r->body);
+    struct errmsg line; /* which makes it printable: clients choose paths */
+    err_set(&line, OK, "%s %s, %zu bytes", r->method, r->path, r->body_len);
+    log_line(LOG_DEBUG, "%s", line.text);
+    log_bytes(d, r->body, r->body_len);
     if (strcmp(r->path, "/lsp") != 0) {
         api_handle(d->api, x);
     } else if (strcmp(r->method, "GET") == 0 && strcasecmp(http_header(x, "upgrade"), "lsp") == 0) {

@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/buf.h"
@@ -13,6 +15,8 @@
 #include "os/dirs.h"
 
 #define PATH_BYTES_MAX 4096
+#define WAIT_MS        5
+#define WAITS          20 /* so for a tenth of a second */
 
 static enum err taken(int fd, const char *socket, struct errmsg *msg)
 {
@@ -31,6 +35,20 @@ static void write_pid(int fd)
     char pid[24];
     int len = snprintf(pid, sizeof pid, "%ld\n", (long)getpid());
     if (ftruncate(fd, 0) != 0 || pwrite(fd, pid, (size_t)len, 0) != len) return;
+}
+
+/* A process that was killed loses its connections a moment before its locks, and its clients are quick to
+ * start another: so a lock is waited for a little. */
+static bool lock_soon(int fd)
+{
+    static const struct timespec pause = {.tv_nsec = WAIT_MS * 1000000L};
+    for (int i = 0; i < WAITS; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) return true;
+        if (errno != EWOULDBLOCK) return false;
+        nanosleep(&pause, NULL);
+    }
+    errno = EWOULDBLOCK;
+    return false;
 }
 
 static enum err make_parent(const char *socket, struct errmsg *msg)
@@ -63,7 +81,7 @@ enum err daemon_lock_take(const char *socket, int *fd, struct errmsg *msg)
         err = err_set(msg, ERR_IO, "%s: %s", buf_str(&path), strerror(errno));
         goto out;
     }
-    if (flock(*fd, LOCK_EX | LOCK_NB) != 0) {
+    if (!lock_soon(*fd)) {
         err = errno == EWOULDBLOCK
                   ? taken(*fd, socket, msg)
                   : err_set(msg, ERR_IO, "%s: cannot lock: %s", buf_str(&path), strerror(errno));

@@ -182,8 +182,8 @@ static void begin_body(struct http_conn *c)
     http_write_take(c, &out);
 }
 
-/* The parser has taken bytes; `before` is the state that it was in. */
-static void on_progress(struct http_conn *c, enum http_parse_state before)
+/* The parser has taken bytes; before that it was in this state and had so much of a body. */
+static void on_progress(struct http_conn *c, enum http_parse_state before, size_t body_len_before)
 {
     const struct http_limits *limits = &c->server->options.limits;
     enum http_parse_state now = c->parse.state;
@@ -194,8 +194,9 @@ static void on_progress(struct http_conn *c, enum http_parse_state before)
     } else if (now == HTTP_PARSE_HEAD && before == HTTP_PARSE_START) {
         http_server_set_deadline(c, limits->header_seconds);
     } else if (now == HTTP_PARSE_BODY) {
-        http_server_set_deadline(c, limits->body_seconds);
-        if (before != HTTP_PARSE_BODY) begin_body(c);
+        bool is_new = before != HTTP_PARSE_BODY;
+        if (is_new || c->parse.body.len > body_len_before) http_server_set_deadline(c, limits->body_seconds);
+        if (is_new) begin_body(c);
     } else if (now == HTTP_PARSE_DONE) {
         if (before == HTTP_PARSE_BODY || admit(c)) run(c);
     }
@@ -207,8 +208,9 @@ static size_t use_bytes(struct http_conn *c, const char *bytes, size_t len)
     size_t at = 0;
     while (at < len && c->state == CONN_READING) {
         enum http_parse_state before = c->parse.state;
+        size_t body_len = c->parse.body.len;
         at += http_parse_feed(&c->parse, bytes + at, len - at);
-        on_progress(c, before);
+        on_progress(c, before, body_len);
     }
     if (c->state == CONN_STREAM && at < len) {
         c->upgraded.handler.on_bytes(c->upgraded.handler.ctx, bytes + at, len - at);

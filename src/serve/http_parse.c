@@ -10,9 +10,6 @@
 #include <string.h>
 #include <strings.h>
 
-/* A chunk of one byte costs six of framing; what goes far beyond that is an attack. */
-#define FRAMING_PER_BODY_BYTE 8
-
 #define BODY_FAULT    "The request's body is larger than the server accepts; send less context."
 #define VERSION_FAULT "This server speaks HTTP/1.1 and HTTP/1.0."
 
@@ -65,7 +62,17 @@ static int on_url_complete(llhttp_t *llhttp)
     return err;
 }
 
-/* Trailers behind a chunked body are read and dropped. */
+/* Chunk extensions, and trailers behind the last chunk, are read and dropped, but not without end. */
+static int drop(llhttp_t *llhttp, const char *at, size_t len)
+{
+    struct http_parse *p = owner(llhttp);
+    (void)at;
+    p->n_dropped_bytes += (int64_t)len;
+    if (p->n_dropped_bytes <= p->max_head_bytes) return 0;
+    return fail_callback(p, 413,
+                         "The body's chunk extensions and trailers are longer than the server accepts.");
+}
+
 static bool is_trailer(const struct http_parse *p)
 {
     return p->state == HTTP_PARSE_BODY;
@@ -74,7 +81,7 @@ static bool is_trailer(const struct http_parse *p)
 static int on_name(llhttp_t *llhttp, const char *at, size_t len)
 {
     struct http_parse *p = owner(llhttp);
-    if (is_trailer(p)) return 0;
+    if (is_trailer(p)) return drop(llhttp, at, len);
     size_t begin = p->head.len;
     int err = add_to_head(p, at, len);
     for (size_t i = begin; i < p->head.len; i++)
@@ -85,7 +92,7 @@ static int on_name(llhttp_t *llhttp, const char *at, size_t len)
 static int on_value(llhttp_t *llhttp, const char *at, size_t len)
 {
     struct http_parse *p = owner(llhttp);
-    return is_trailer(p) ? 0 : add_to_head(p, at, len);
+    return is_trailer(p) ? drop(llhttp, at, len) : add_to_head(p, at, len);
 }
 
 static int on_name_complete(llhttp_t *llhttp)
@@ -225,7 +232,6 @@ static int on_body(llhttp_t *llhttp, const char *at, size_t len)
     buf_add(&p->body, at, len);
     if (p->body.err == ERR_LIMIT) return fail_callback(p, 413, BODY_FAULT);
     if (p->body.err) return fail_callback(p, 503, "Not enough memory for the request's body.");
-    p->n_framing_bytes -= (int64_t)len;
     return 0;
 }
 
@@ -245,6 +251,8 @@ static const llhttp_settings_t settings = {
     .on_header_field_complete = on_name_complete,
     .on_header_value = on_value,
     .on_header_value_complete = on_value_complete,
+    .on_chunk_extension_name = drop,
+    .on_chunk_extension_value = drop,
     .on_headers_complete = on_head_complete,
     .on_body = on_body,
     .on_message_complete = on_message_complete,
@@ -268,7 +276,7 @@ void http_parse_reset(struct http_parse *p)
     p->state = HTTP_PARSE_START;
     p->request = (struct http_request){0};
     p->n_head_bytes = 0;
-    p->n_framing_bytes = 0;
+    p->n_dropped_bytes = 0;
     p->line_state = LINE_REQUEST;
     p->headers_at = 0;
     p->n_headers = 0;
@@ -335,15 +343,6 @@ static size_t feed_head(struct http_parse *p, const char *bytes, size_t len)
     return taken;
 }
 
-static size_t feed_body(struct http_parse *p, const char *bytes, size_t len)
-{
-    size_t taken = execute(p, bytes, len);
-    p->n_framing_bytes += (int64_t)taken;
-    if (p->n_framing_bytes > p->max_head_bytes + FRAMING_PER_BODY_BYTE * (int64_t)p->body.len)
-        fail(p, 413, "The body's chunks hold far more framing than bytes; send larger chunks.");
-    return taken;
-}
-
 size_t http_parse_feed(struct http_parse *p, const char *bytes, size_t len)
 {
     size_t at = 0;
@@ -353,7 +352,7 @@ size_t http_parse_feed(struct http_parse *p, const char *bytes, size_t len)
     }
     if (at == len) return at;
     if (p->state == HTTP_PARSE_HEAD) return at + feed_head(p, bytes + at, len - at);
-    if (p->state == HTTP_PARSE_BODY) return at + feed_body(p, bytes + at, len - at);
+    if (p->state == HTTP_PARSE_BODY) return at + execute(p, bytes + at, len - at);
     return at;
 }
 

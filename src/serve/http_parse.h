@@ -38,7 +38,7 @@ struct http_parse {
     llhttp_t llhttp;
     int32_t max_head_bytes;
     int32_t n_head_bytes;
-    int64_t n_framing_bytes; /* of a chunked body: what is not body */
+    int64_t n_dropped_bytes; /* chunk extensions and trailers */
     unsigned char line_state;
     struct buf head; /* target and headers, each name and value ending in NUL, then the decoded path */
     struct buf body;

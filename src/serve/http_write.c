@@ -5,7 +5,7 @@
  * calls a user. */
 #include "serve/http_impl.h"
 
-#include <inttypes.h>
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -122,6 +122,7 @@ static void add_head(struct http_exchange *x, struct buf *out, int status, const
 static void end_exchange(struct http_exchange *x)
 {
     struct http_conn *c = x->conn;
+    assert(c->has_exchange); /* answered once */
     buf_clear(&x->extra);
     c->has_exchange = false;
     http_server_touch(c->server);
@@ -170,7 +171,9 @@ void http_error(struct http_exchange *x, int status, const char *type, const cha
 void http_extra_header(struct http_exchange *x, const char *name, const char *value)
 {
     if (!x->extra.max) buf_init(&x->extra, EXTRA_MAX);
+    size_t len = x->extra.len;
     add_header(&x->extra, name, value);
+    if (x->extra.err) buf_truncate(&x->extra, len); /* no half lines; those before it stay */
 }
 
 void http_begin(struct http_exchange *x, int status, const char *content_type)

@@ -3,8 +3,8 @@
  * Notifications cannot be answered. A change that cannot be applied leaves us with another text than the
  * editor's; such a document is given up until it is opened again, so that nothing is completed in a text that
  * nobody sees. */
+#include "serve/lsp_edit.h"
 #include "serve/lsp_session.h"
-#include "serve/lsp_range.h"
 
 static const char *uri_of(const struct lsp_message *m)
 {
@@ -38,17 +38,10 @@ void lsp_docs_did_open(struct lsp *l, const struct lsp_message *m)
 /* One element of contentChanges. Null, or what is wrong. */
 static const char *apply(struct lsp *l, struct text *t, const struct json_value *change)
 {
-    size_t len, from = 0, to = t->len;
-    struct lsp_range range;
-    const struct json_value *where = json_get(change, "range");
-    const char *text = json_get_str(json_get(change, "text"), &len);
-    if (!text) return "a change without text";
-    if (where && !lsp_range_read(where, &range)) return "a change with a malformed range";
-    if (where) {
-        from = text_offset(t, range.start, l->unit);
-        to = text_offset(t, range.end, l->unit);
-    }
-    enum err err = documents_splice(l->docs, t, from, to, text, len);
+    struct lsp_edit e;
+    const char *fault = lsp_edit_read(change, t, l->unit, &e);
+    if (fault) return fault;
+    enum err err = documents_splice(l->docs, t, e.from, e.to, e.text, e.len);
     return err ? err_text(err) : NULL;
 }
 

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import unittest
 
@@ -111,11 +112,15 @@ class ClientTest(DaemonTest):
         self.assertEqual(answer.status, 200, answer)
         return answer
 
-    def run_node(self, script, *args, folder, timeout=250):
+    def run_node(self, script, *args, folder, timeout=120):
         """A script of this folder that uses Node's test runner; its report on failure."""
-        done = subprocess.run(["node", str(HERE / script), str(folder), *map(str, args)],
-                              env=self.env, capture_output=True, text=True, timeout=timeout)
-        self.assertEqual(done.returncode, 0, f"{script}:\n{done.stdout}\n{done.stderr}")
+        with subprocess.Popen(["node", str(HERE / script), str(folder), *map(str, args)], env=self.env,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as node:
+            ending = threading.Timer(timeout, node.kill)
+            ending.start()
+            report = node.stdout.read()
+            ending.cancel()
+        self.assertEqual(node.returncode, 0, f"{script}:\n{report}")
 
 
 def is_running(pid):

@@ -46,15 +46,15 @@ def string(text):
 
 def padded(name, dims, data, width):
     """A tensor's shape and bytes with the inner width grown to D_FF; dims[0] is the row's length."""
-    if "ffn_" not in name or width not in dims or "norm" in name:
+    if "ffn_" not in name or "norm" in name:
         return dims, data
-    if len(dims) == 2 and dims[0] == width:  # down: longer rows
+    if "down" in name and len(dims) == 2:  # longer rows
         row = len(data) // dims[1]
         zeros = bytes(row // width * (D_FF - width))
         return [D_FF, dims[1]], b"".join(data[i : i + row] + zeros for i in range(0, len(data), row))
-    if dims[-1] == width:  # up, gate: more rows; a bias: more elements
-        return [*dims[:-1], D_FF], data + bytes(len(data) // width * (D_FF - width))
-    return dims, data
+    if "down" in name:  # its bias is as wide as the model
+        return dims, data
+    return [*dims[:-1], D_FF], data + bytes(len(data) // width * (D_FF - width))  # more rows, or a longer bias
 
 
 def write(source, path):

@@ -60,10 +60,11 @@ class LoadTest(DaemonTest):
         half = report["rss_samples"][len(report["rss_samples"]) // 2 :]
         self.assertLess(half[-1][1] - half[0][1], RSS_SLACK)
         counted = self.outcomes(daemon)
-        self.assertEqual(sum(counted.values()), report["keys"], counted)
+        n_sent = report["keys"] + 16  # and the warm-up
+        self.assertEqual(sum(counted.values()), n_sent, counted)
         # One that was answered may find its client gone.
-        self.assertGreaterEqual(counted["ok"], report["answered"])
-        self.assertEqual(counted["ok"] + counted["cancelled"], report["keys"])
+        self.assertGreaterEqual(counted["ok"], report["answered"] + 16)
+        self.assertEqual(counted["ok"] + counted["cancelled"], n_sent)
 
     def test_supersedes(self):
         """Clients that leave the connection open: the daemon itself gives up what was replaced."""
@@ -73,12 +74,12 @@ class LoadTest(DaemonTest):
         self.check_all_answered(report)
         self.assertGreater(report["superseded"], 0)
         counted = self.outcomes(daemon)
-        self.assertEqual((counted["ok"], counted["superseded"]), (report["answered"], report["superseded"]))
-        self.assertEqual(sum(counted.values()), report["keys"])
+        self.assertEqual((counted["ok"], counted["superseded"]), (report["answered"] + 4, report["superseded"]))
+        self.assertEqual(sum(counted.values()), report["keys"] + 4)  # and the warm-up
         text = daemon.get("/metrics")[2]
         self.assertEqual(metric(text, "inline_request_seconds_count"), counted["ok"])
         self.assertEqual(metric(text, "inline_requests_running"), 0)
-        self.assertEqual(metric(text, "inline_predicted_tokens_total"), report["tokens"])
+        self.assertGreaterEqual(metric(text, "inline_predicted_tokens_total"), report["tokens"])
 
     def test_closed_loop(self):
         daemon = self.start_daemon(model=FAST).wait_ready()

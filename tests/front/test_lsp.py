@@ -2,7 +2,9 @@
 /lsp) and through `inline lsp`. What each message means is tested in unit/test_lsp.c; here, that the parts
 work together. Answers are compared with those of HTTP, which asks the same service."""
 
+import contextlib
 import json
+import socket
 import subprocess
 import threading
 import unittest
@@ -20,8 +22,8 @@ MENU = {"textDocument": {"completion": {}}}
 class Editor:
     """A client on a pair of binary files: messages out, and messages in from a thread of its own."""
 
-    def __init__(self, to_server, from_server):
-        self.to_server, self.from_server = to_server, from_server
+    def __init__(self, to_server, from_server, hang_up=None):
+        self.to_server, self.from_server, self.hang_up = to_server, from_server, hang_up
         self.n_requests = 0
         self.messages, self.changed = [], threading.Condition()
         self.reader = threading.Thread(target=self._read, daemon=True)
@@ -106,15 +108,25 @@ class LspTest(DaemonTest):
         return self.start_daemon(model=MODEL, env={"INLINE_COMPLETE_MAX_TOKENS": "8"})
 
     def connect(self, daemon):
-        s = daemon.raw(unix=True)
-        self.addCleanup(s.close)
+        s = daemon.raw(unix=True, timeout=None)
         s.sendall(b"GET /lsp HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: lsp\r\n\r\n")
         stream = s.makefile("rwb")
         status = stream.readline()
         self.assertIn(b" 101 ", status)
         while stream.readline() not in (b"\r\n", b""):
             pass
-        return Editor(stream, stream)
+        editor = Editor(stream, stream, hang_up=lambda: s.shutdown(socket.SHUT_RDWR))
+        self.addCleanup(self.leave, editor, s)
+        return editor
+
+    @staticmethod
+    def leave(editor, s):
+        with contextlib.suppress(OSError):  # the daemon may have gone first
+            editor.hang_up()
+        editor.reader.join(PATIENCE)
+        with contextlib.suppress(OSError):
+            editor.to_server.close()
+        s.close()
 
     def one_item(self, result):
         self.assertEqual(len(result["items"]), 1, result)
@@ -203,7 +215,7 @@ class LspTest(DaemonTest):
         self.assertIsNone(editor.request("shutdown", None))
         editor.notify("exit", None)
         self.assertIsNone(editor.wait(lambda m: False))
-        self.assertEqual(daemon.get("/health", unix=True)[0] in (200, 503), True)
+        self.assertIn(daemon.get("/health", unix=True)[0], (200, 503))
 
     def test_garbage(self):
         """A stream that is not the protocol: said, closed, and the daemon goes on."""
@@ -225,7 +237,7 @@ class LspTest(DaemonTest):
             editor.ask("textDocument/inlineCompletion", editor.place(2, 11, 2))
             if i % 2:
                 editor.send_raw(b"Content-Length: 100\r\n\r\n{")
-            editor.to_server.close()
+            editor.hang_up()
         other = self.connect(daemon)
         other.start(INLINE)
         other.open()

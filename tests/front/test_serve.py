@@ -200,6 +200,25 @@ class TokenTest(DaemonTest):
         self.assertRegex(self.succeeds("config").out, r"serve\.token +\(unset\)")
 
 
+class LogTest(DaemonTest):
+    def ask(self, **env):
+        daemon = self.start_daemon("--log-level=debug", env=env)
+        daemon.wait_ready()
+        self.assertEqual(daemon.post("/infill", {"input_prefix": "int hush", "n_predict": 4})[0], 200)
+        daemon.get("/a%0ainline:%20error:%20forged")
+        self.assertEqual(daemon.stop(), 0)
+        return daemon.log
+
+    def test_text_stays_out(self):
+        log = self.ask()
+        self.assertIn("POST /infill", log)
+        self.assertNotIn("hush", log)
+        self.assertNotIn("\ninline: error: forged", log)
+
+    def test_text_where_it_is_wanted(self):
+        self.assertIn("hush", self.ask(INLINE_LOG_TEXT="on"))
+
+
 class IdleTest(DaemonTest):
     def test_leaves_when_idle(self):
         start = time.monotonic()

@@ -283,6 +283,16 @@ class ServeHttpTest(DaemonTest):
         error = self.ask("/v1/chat/completions", {"messages": []}, status=501)["error"]
         self.assertIn("/v1/completions", error["message"])
 
+    def test_any_value_in_any_field(self):
+        values = [None, True, -1, 0, 1e308, -2**63, 2**70, 0.5, "", "x\u0000y", "\ud800", [], [None], [[1]], {}, ["a", 1]]
+        for path, body in (("/infill", LLAMA_VIM), ("/completion", CONTINUE_LLAMA_CPP), ("/v1/completions", TABBY),
+                           ("/v1/completions", CURSORTAB), ("/api/generate", OLLAMA)):
+            for field in body:
+                for value in values:
+                    status, _, answer = self.daemon.post(path, {**body, "max_tokens": 1, field: value})
+                    self.assertIn(status, (200, 400), (path, field, value, answer))
+        self.assertEqual(self.daemon.get("/health")[0], 200)
+
     def test_prompts_are_not_logged(self):
         self.ask("/infill", {"input_prefix": "S3CRET = ", "n_predict": 2})
         self.ask("/infill", {"input_prefix": "S3CRET = ", "n_predict": "S3CRET"}, status=400)

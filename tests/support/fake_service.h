@@ -1,6 +1,5 @@
 /* A service (complete/service.h) without models, for tests of what stands in front of it: requests wait until
- * the test answers them. Define it by calling any of these functions: the linker then takes it for the real
- * one. */
+ * the test answers them. Linked before the real one, it takes its place. */
 #ifndef TESTS_SUPPORT_FAKE_SERVICE_H
 #define TESTS_SUPPORT_FAKE_SERVICE_H
 

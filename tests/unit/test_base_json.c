@@ -35,13 +35,14 @@ static void test_exact_output(void **state)
     json_end_array(&j);
     json_flag(&j, NULL, false);
     json_end_array(&j);
+    json_raw(&j, "raw", "{\"a\":1}", 7);
     json_str(&j, "last", "");
     json_end_object(&j);
     assert_int_equal(out.err, OK);
     assert_string_equal(buf_str(&out),
                         "{\"s\":\"text\",\"null\":null,\"part\":\"abc\",\"min\":-9223372036854775808,"
                         "\"num\":1.2,\"inf\":0.00,\"yes\":true,\"list\":[1,{},[],false],"
-                        "\"last\":\"\"}");
+                        "\"raw\":{\"a\":1},\"last\":\"\"}");
     buf_clear(&out);
 }
 

@@ -280,7 +280,7 @@ static void test_refuses(void **state)
          "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"},
         {505, "HTTP/1.1", "GET / HTTP/2.0\r\nHost: localhost\r\n\r\n"},
         {417, "100-continue", "GET / HTTP/1.1\r\nHost: localhost\r\nExpect: tea\r\n\r\n"},
-        {413, "framing", NULL},
+        {413, "extensions", NULL},
         {431, "longer", NULL},
     };
     static char long_extension[100000], long_header[100000];

@@ -287,7 +287,7 @@ static void test_head_limit(void **state)
 }
 
 /* Chunk extensions and trailers without end. */
-static void test_framing_limit(void **state)
+static void test_dropped_limit(void **state)
 {
     (void)state;
     static const char head[] = POST_WITH("Transfer-Encoding: chunked", "");
@@ -315,7 +315,7 @@ int main(void)
         cmocka_unit_test(test_every_cut),     cmocka_unit_test(test_stops_before_the_body),
         cmocka_unit_test(test_refused),       cmocka_unit_test(test_accepted),
         cmocka_unit_test(test_head_method),   cmocka_unit_test(test_head_limit),
-        cmocka_unit_test(test_framing_limit),
+        cmocka_unit_test(test_dropped_limit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

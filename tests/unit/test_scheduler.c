@@ -413,8 +413,8 @@ static void test_cancellation_is_quick(void **state)
     assert_true(best < 20); /* a pass takes much longer; the machine may be busy */
 
     /* While another is still wanted, its pass goes on; who waits is told that it will not run. */
-    a = ask_for(20, 100, 0, 3);
-    b = ask_for(21, 100, 0, 3);
+    a = ask_for(20, 60, 0, 3);
+    b = ask_for(21, 60, 0, 3);
     submit(s, &a);
     submit(s, &b);
     scheduler_cancel(s, b.job);
@@ -518,7 +518,7 @@ static void test_scarce_kv(void **state)
     static struct ask asks[6], huge;
     for (int32_t i = 0; i < 6; i++) {
         asks[i] = ask_for(i, N_CTX / 2 - 40, 0, 20);
-        asks[i].priority = i % 2 ? SCHEDULER_WARMUP : SCHEDULER_TYPING;
+        asks[i].priority = i < 3 ? SCHEDULER_TYPING : SCHEDULER_WARMUP;
         submit(s, &asks[i]);
     }
     huge = ask_for(9, N_CTX - 8, 0, 2);
@@ -531,6 +531,55 @@ static void test_scarce_kv(void **state)
     for (int32_t i = 0; i < 6; i++) wait_done(&asks[i]);
     for (int32_t i = 0; i < 6; i++) assert_as_alone(alone, &asks[i]);
     close_alone(alone);
+    scheduler_free(&s);
+}
+
+/* A background request gives its KV up where a person's would not fit beside it. */
+static void test_background_makes_room(void **state)
+{
+    (void)state;
+    int64_t half = half_context_bytes();
+    struct scheduler *s = open_scheduler(small, (struct engine_options){.kv_bytes = half + half / 2},
+                                         (struct scheduler_options){0});
+    static struct ask warmup, typing;
+    warmup = ask_for(1, N_CTX / 2 - 40, 0, TOKENS_MAX);
+    warmup.priority = SCHEDULER_WARMUP;
+    warmup.is_held = true;
+    typing = ask_for(2, N_CTX / 2 - 40, 0, 5);
+    submit(s, &warmup);
+    wait_tokens(&warmup, 1);
+    submit(s, &typing);
+    let_go(&warmup);
+    wait_done(&warmup);
+    wait_done(&typing);
+    assert_int_equal(warmup.report.outcome, SCHEDULER_DONE);
+    assert_int_equal(warmup.report.result.stop, ENGINE_STOP_CANCEL);
+    struct engine_seq *alone = open_alone(small);
+    assert_as_alone(alone, &typing);
+    close_alone(alone);
+    scheduler_free(&s);
+}
+
+/* Answers that grow into each other's memory end early, as at the end of the context. */
+static void test_kv_ends_while_decoding(void **state)
+{
+    (void)state;
+    int64_t page = half_context_bytes() / (N_CTX / 2 / KERN_KV_BLOCK);
+    struct scheduler *s =
+        open_scheduler(small, (struct engine_options){.kv_bytes = 3 * page, .no_speculation = true},
+                       (struct scheduler_options){.window_ms = 20});
+    static struct ask asks[2];
+    for (int32_t i = 0; i < 2; i++) {
+        asks[i] = ask_for(5 + i, 30, 0, TOKENS_MAX);
+        submit(s, &asks[i]);
+    }
+    int32_t n_short = 0;
+    for (int32_t i = 0; i < 2; i++) {
+        wait_done(&asks[i]);
+        assert_int_equal(asks[i].report.outcome, SCHEDULER_DONE);
+        n_short += asks[i].report.result.stop == ENGINE_STOP_LIMIT && asks[i].n_tokens < TOKENS_MAX;
+    }
+    assert_int_equal(n_short, 1);
     scheduler_free(&s);
 }
 
@@ -573,6 +622,8 @@ int main(void)
         cmocka_unit_test(test_same_prompts_cost_one),
         cmocka_unit_test(test_failures),
         cmocka_unit_test(test_scarce_kv),
+        cmocka_unit_test(test_background_makes_room),
+        cmocka_unit_test(test_kv_ends_while_decoding),
         cmocka_unit_test(test_ends_with_work_under_way),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

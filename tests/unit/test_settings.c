@@ -98,6 +98,77 @@ static void test_refused_values(void **state)
     assert_refused("--log-level", "loud");
 }
 
+static void collect(void *ctx, const char *flag, const char *value)
+{
+    buf_printf(ctx, "%s=%s ", flag, value);
+}
+
+/* What was given on the command line stays; what stands in the file is read anew. */
+static void test_reload(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/inline-test-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    close(fd);
+    const char *before = "[engine]\nthreads = 2\n[serve]\ntoken = old\n";
+    const char *after = "[engine]\nthreads = 9\n[serve]\ntoken = new\n";
+    assert_int_equal(file_write(path, before, strlen(before), NULL), OK);
+    char *argv[] = {"inline", "--config", path, "--threads=3", "serve", NULL};
+    int argc = 5;
+    struct settings s, again;
+    struct errmsg msg = {0};
+    assert_int_equal(settings_load(&argc, argv, &s, &msg), OK);
+    assert_false(settings_is_default(&s, "serve.token"));
+    assert_true(settings_is_default(&s, "serve.listen"));
+
+    assert_int_equal(file_write(path, after, strlen(after), NULL), OK);
+    assert_int_equal(settings_reload(&s, &again, &msg), OK);
+    assert_int_equal(again.threads, 3);
+    assert_string_equal(again.token, "new");
+    assert_string_equal(again.config, path);
+
+    struct buf flags, expected;
+    buf_init(&flags, 4096);
+    buf_init(&expected, 4096);
+    settings_each_flag(&again, collect, &flags);
+    buf_printf(&expected, "--threads=3 --config=%s ", path);
+    assert_string_equal(buf_str(&flags), buf_str(&expected));
+    buf_clear(&flags);
+    buf_clear(&expected);
+    settings_clear(&again);
+
+    assert_int_equal(file_write(path, "[x]\n", 4, NULL), OK);
+    assert_int_equal(settings_reload(&s, &again, &msg), OK); /* an empty section is not wrong */
+    settings_clear(&again);
+    assert_int_equal(file_write(path, "[x]\ny = 1\n", 10, NULL), OK);
+    assert_int_equal(settings_reload(&s, &again, &msg), ERR_ARG);
+    settings_clear(&again);
+    assert_string_equal(s.token, "old");
+    settings_clear(&s);
+    unlink(path);
+}
+
+static void test_secret(void **state)
+{
+    (void)state;
+    setenv("INLINE_SERVE_TOKEN", "hush", 1);
+    char *argv[] = {"inline", NULL};
+    int argc = 1;
+    struct settings s;
+    assert_int_equal(settings_load(&argc, argv, &s, NULL), OK);
+    unsetenv("INLINE_SERVE_TOKEN");
+    assert_string_equal(s.token, "hush");
+    struct buf out;
+    buf_init(&out, 1 << 16);
+    settings_report(&s, &out);
+    settings_report_json(&s, &out);
+    assert_null(strstr(buf_str(&out), "hush"));
+    assert_non_null(strstr(buf_str(&out), "\"serve.token\":{\"value\":\"set\","));
+    buf_clear(&out);
+    settings_clear(&s);
+}
+
 static void test_descriptions(void **state)
 {
     (void)state;
@@ -150,7 +221,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_flags_leave_argv), cmocka_unit_test(test_precedence),
         cmocka_unit_test(test_refused_values),   cmocka_unit_test(test_descriptions),
-        cmocka_unit_test(test_option_parser),
+        cmocka_unit_test(test_option_parser),    cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_secret),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -2,7 +2,8 @@
 _inline() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command=${COMP_WORDS[1]-} sub=${COMP_WORDS[2]-}
-    local settings="--model --isa --threads --context --max-tokens --log-level --config --help"
+    local settings="--model --isa --threads --context --max-tokens --listen --socket --idle-exit \
+        --log-level --config --help"
     local words=$settings
     local models
     models=$(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print $1}')
@@ -11,19 +12,21 @@ _inline() {
     --color) words="auto always never" ;;
     --log-level) words="error warn info debug" ;;
     --model) words=$models ;;
-    --config | --file)
+    --config | --file | --socket)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
     *)
         if [ "$COMP_CWORD" -eq 1 ]; then
-            words="complete model config bench tokenize logits --version --help"
+            words="complete serve lsp model config bench tokenize logits --version --help"
         elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
             words="list pull import info check pack rm"
         else
             case "$command $sub" in
             complete\ *) words="$settings --line --column --json --stream --show --color --name \
                 --max-prompt-tokens --temperature --top-k --top-p --min-p --repeat-penalty --seed --infill --max-prompt-ms --max-predict-ms" ;;
+            serve\ *) words="$settings --if-free" ;;
+            lsp\ *) words="$settings --stdio" ;;
             model\ list) words="$settings --available --json" ;;
             model\ pull) words="$settings --name --force --json $(inline model list --available 2>/dev/null | awk '{print $1}')" ;;
             model\ import) words="$settings --name --force --json" ;;

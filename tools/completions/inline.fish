@@ -1,6 +1,8 @@
 # fish completion for inline
 complete -c inline -f
 complete -c inline -n __fish_use_subcommand -a complete -d 'Complete code at a place in a file'
+complete -c inline -n __fish_use_subcommand -a serve -d 'Answer editors and other clients'
+complete -c inline -n __fish_use_subcommand -a lsp -d 'The language server that editors start'
 complete -c inline -n __fish_use_subcommand -a model -d 'Install, inspect and remove models'
 complete -c inline -n __fish_use_subcommand -a config -d 'Show every setting'
 complete -c inline -n __fish_use_subcommand -a bench -d 'Measure speed'
@@ -13,6 +15,9 @@ complete -c inline -l isa -x -a 'exact ref avx2 avxvnni avx512 amx neon i8mm'
 complete -c inline -l threads -x
 complete -c inline -l context -x
 complete -c inline -l max-tokens -x
+complete -c inline -l listen -x
+complete -c inline -l socket -r
+complete -c inline -l idle-exit -x
 complete -c inline -l log-level -x -a 'error warn info debug'
 complete -c inline -l config -r
 complete -c inline -n '__fish_seen_subcommand_from complete' -F -l line -x
@@ -27,6 +32,7 @@ complete -c inline -n '__fish_seen_subcommand_from complete' -l max-predict-ms -
 for number in name max-prompt-tokens temperature top-k top-p min-p repeat-penalty seed
     complete -c inline -n '__fish_seen_subcommand_from complete' -l $number -x
 end
+complete -c inline -n '__fish_seen_subcommand_from serve' -l if-free
 complete -c inline -n '__fish_seen_subcommand_from model' -a 'list pull import info check pack rm' -F
 complete -c inline -n '__fish_seen_subcommand_from pull' -a "(inline model list --available 2>/dev/null | awk '{print \$1}')"
 complete -c inline -n '__fish_seen_subcommand_from info check pack rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
