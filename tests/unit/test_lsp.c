@@ -185,7 +185,7 @@ static void change_main(struct session *s, int version, const char *changes)
 static void ask(struct session *s, const char *id, const char *method, int line, int character,
                 const char *context)
 {
-    char params[1000];
+    char params[70000];
     snprintf(params, sizeof params,
              "{\"textDocument\":{\"uri\":\"" MAIN_C "\"},\"position\":{\"line\":%d,\"character\":%d},"
              "\"context\":%s}",
@@ -415,6 +415,11 @@ static void test_unexpected_changes(void **state)
     expect_null(&s, "1");
     ask(&s, "2", INLINE, 0, 3, TYPED);
     expect_error(&s, "2", -32602);
+    /* Too many bytes in a name: refused, said once for all documents. */
+    char params[5000];
+    snprintf(params, sizeof params, "{\"textDocument\":{\"uri\":\"%04200d\",\"text\":\"\"}}", 1);
+    notify(&s, "textDocument/didOpen", params);
+    expect_silence(&s);
     open_main(&s, "again");
     ask(&s, "3", INLINE, 0, 5, TYPED);
     expect_asked(&s, 0, "again", 5);
@@ -623,6 +628,14 @@ static void test_selected_completion(void **state)
         &s, "{\"insertText\":\"forEach(f)\",\"range\":{\"start\":{\"line\":0,\"character\":2},\"end\":{"
             "\"line\":0,\"character\":4}},\"command\":{\"title\":\"Accepted\",\"command\":\"inline.accepted"
             "\",\"arguments\":[1,3]}}");
+    char long_one[66000];
+    int len = snprintf(long_one, sizeof long_one,
+                       "{\"triggerKind\":2,\"selectedCompletionInfo\":{\"range\":{\"start\":{\"line\":0,"
+                       "\"character\":2},\"end\":{\"line\":0,\"character\":4}},\"text\":\"%065537d\"}}",
+                       1);
+    assert_true(len < (int)sizeof long_one);
+    ask(&s, "5", INLINE, 0, 4, long_one);
+    expect_error(&s, "5", -32803);
     /* The document itself is as it was. */
     ask(&s, "2", INLINE, 0, 4, TYPED);
     expect_asked(&s, 0, "a.fo + 1", 4);
