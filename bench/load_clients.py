@@ -15,9 +15,8 @@ from infill import Trace, percentile
 from server_process import ProcessSampler
 from source_text import CONTAINERS, source_text
 
-TYPED_LINE = 299  # of a text of 614: in its middle, as in traces/middle.json
 TEXT_LINES = 614
-TYPED_KEYS = 4000  # what every text has behind that line; then typing begins there anew
+TYPED_KEYS = 4000  # what every text has behind its middle; then typing begins there anew
 WARM_UP_SECONDS = 600  # for every client's first prompt, from nothing
 DRAIN_SECONDS = 60  # patience with the answers that nothing replaces
 # An answer to a request that its client has replaced since is late when it comes after this. A server that has read
@@ -110,12 +109,14 @@ async def wait_for_answers(tasks, seconds=DRAIN_SECONDS):
 class Client:
     """One editor: its text, its requests."""
 
-    def __init__(self, target, index, rate, max_tokens, keep_open):
-        self.target, self.index, self.rate, self.keep_open = target, index, rate, keep_open
+    def __init__(self, target, index, options):
+        self.target, self.index = target, index
+        self.rate, self.keep_open = options.rate, options.keep_open
         text = source_text(TEXT_LINES, index % len(CONTAINERS))
         # Beyond as many clients as there are texts, they type elsewhere in one.
-        line = TYPED_LINE - 20 * (index // len(CONTAINERS))
-        trace = Trace(f"client {index}", text, line, TYPED_KEYS, max_tokens=max_tokens)
+        line = max(1, options.line - 20 * (index // len(CONTAINERS)))
+        trace = Trace(f"client {index}", text, line, TYPED_KEYS, options.lines_before, options.lines_after,
+                      options.max_tokens)
         self.bodies = itertools.chain.from_iterable(trace.requests() for _ in itertools.count())
         self.requests = []
 
@@ -191,8 +192,8 @@ def summary(requests, elapsed):
 
 
 async def run_clients(target, pid, options):
-    """options: clients, rate, seconds, max_tokens, keep_open, closed_loop."""
-    clients = [Client(target, i, options.rate, options.max_tokens, options.keep_open) for i in range(options.clients)]
+    """options: those of bench/load."""
+    clients = [Client(target, i, options) for i in range(options.clients)]
     start = time.perf_counter()
     await asyncio.gather(*(client.warm_up() for client in clients))
     warm_up_s = time.perf_counter() - start

@@ -18,6 +18,7 @@ const struct cli_command cli_commands[] = {
      "  --temperature T, --top-k K, --top-p P, --min-p P, --repeat-penalty R, --seed S\n"
      "                       sampling; without a temperature, the likeliest token is always taken\n"
      "  --infill             end early when the model is unsure\n"
+     "  --no-daemon          load the model here even if a daemon runs\n"
      "  --max-prompt-ms N    give up reading the text after so long\n"
      "  --max-predict-ms N   end the suggestion after so long\n",
      cli_complete},

@@ -1,4 +1,5 @@
-/* inline complete: one suggestion for a place in a file. A client of the C API like any other program. */
+/* inline complete: one suggestion for a place in a file, by the daemon if one runs, else as a client of the C
+ * API like any other program. */
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/complete_daemon.h"
 #include "cli/complete_show.h"
 #include "context/document.h"
 #include "inline.h"
@@ -25,7 +27,7 @@ struct options {
     const char *name;  /* shown to the model instead of the path */
     double temperature, top_p, min_p, repeat_penalty;
     int64_t top_k, seed, max_prompt_tokens, max_prompt_ms, max_predict_ms;
-    bool infill;
+    bool infill, no_daemon;
 };
 
 /* A signal handler gets no argument: this is how it finds the request to cancel, and tells that it did. */
@@ -129,10 +131,9 @@ static void add_show(struct buf *out, const struct outcome *o, bool has_colour)
     const struct inline_result *r = &o->result;
     complete_show(out, o->doc->text, o->doc->len, o->cursor, r->text, r->len, has_colour);
     char note[256];
-    snprintf(note, sizeof note,
-             "%s: %d prompt tokens in %.0f ms, %d tokens in %.0f ms (%s), %.0f ms with loading", o->info.name,
-             r->prompt_tokens, r->prompt_ms, r->generated_tokens, r->generate_ms, r->stop_reason,
-             o->total_ms);
+    snprintf(note, sizeof note, "%s: %d prompt tokens in %.0f ms, %d tokens in %.0f ms (%s), %.0f ms %s",
+             o->info.name, r->prompt_tokens, r->prompt_ms, r->generated_tokens, r->generate_ms,
+             r->stop_reason, o->total_ms, o->info.load_ms > 0 ? "with loading" : "in all, by the daemon");
     complete_show_note(out, note, has_colour);
 }
 
@@ -182,17 +183,43 @@ static struct inline_request request_from(const struct options *options, const s
     return r;
 }
 
+static void warn_without_fim(const struct inline_info *info)
+{
+    if (strcmp(info->fim_family, "none") != 0) return;
+    fprintf(stderr,
+            "inline: %s has no fill-in-the-middle tokens; completing from the text before the cursor only\n",
+            info->name);
+}
+
+/* By the daemon. False: it cannot be asked, or there is none. */
+static bool complete_by_daemon(const struct options *options, const struct settings *s, struct outcome *o,
+                               int64_t start, int *status)
+{
+    struct complete_daemon_answer answer;
+    struct errmsg msg = {0};
+    struct inline_request request = request_from(options, s, o);
+    if (options->no_daemon || !complete_daemon_suits(&request, s)) return false;
+    enum err err = complete_daemon_ask(&request, s, &answer, &msg);
+    if (err == ERR_NOT_FOUND) return false;
+    if (err) {
+        *status = cli_fail(&msg);
+        return true;
+    }
+    o->info = answer.info;
+    o->result = answer.result;
+    o->total_ms = clock_ms_since(start);
+    warn_without_fim(&o->info);
+    *status = print_outcome(options, o);
+    complete_daemon_clear(&answer);
+    return true;
+}
+
 static int complete_with(struct inline_model *m, const struct options *options, const struct settings *s,
                          struct outcome *o, int64_t start)
 {
     char error[INLINE_ERROR_MAX];
     inline_info(m, &o->info);
-    if (strcmp(o->info.fim_family, "none") == 0) {
-        fprintf(
-            stderr,
-            "inline: %s has no fill-in-the-middle tokens; completing from the text before the cursor only\n",
-            o->info.name);
-    }
+    warn_without_fim(&o->info);
     struct inline_request request = request_from(options, s, o);
     catch_interrupt(m);
     bool ok = inline_complete(m, &request, &o->result, error);
@@ -208,7 +235,10 @@ static int complete_at(const struct document *doc, size_t cursor, const struct o
                        const struct settings *s, int64_t start)
 {
     struct errmsg msg = {0};
+    struct outcome outcome = {.doc = doc, .cursor = cursor};
     char error[INLINE_ERROR_MAX], *path = NULL;
+    int status;
+    if (complete_by_daemon(options, s, &outcome, start, &status)) return status;
     if (cli_pick_model(NULL, s, &path, &msg)) return cli_fail(&msg);
     struct inline_options open = {.isa = s->isa[0] ? s->isa : NULL,
                                   .n_threads = s->threads,
@@ -222,8 +252,7 @@ static int complete_at(const struct document *doc, size_t cursor, const struct o
     struct inline_model *m = inline_open(path, &open, error);
     mem_free(path);
     if (!m) return fail_with(error);
-    struct outcome outcome = {.doc = doc, .cursor = cursor};
-    int status = complete_with(m, options, s, &outcome, start);
+    status = complete_with(m, options, s, &outcome, start);
     inline_close(m);
     return status;
 }
@@ -262,6 +291,7 @@ int cli_complete(int argc, char **argv, const struct settings *s)
                                        {"min-p", CLI_FLOAT, &o.min_p, 0, 1},
                                        {"repeat-penalty", CLI_FLOAT, &o.repeat_penalty, 0, 10},
                                        {"seed", CLI_INT, &o.seed, 0, INT32_MAX},
+                                       {"no-daemon", CLI_FLAG, &o.no_daemon, 0, 0},
                                        {"infill", CLI_FLAG, &o.infill, 0, 0},
                                        {"max-prompt-ms", CLI_INT, &o.max_prompt_ms, 0, INT32_MAX},
                                        {"max-predict-ms", CLI_INT, &o.max_predict_ms, 0, INT32_MAX},

@@ -400,6 +400,15 @@ void settings_each_flag(const struct settings *s, void (*fn)(void *ctx, const ch
     if (s->config) fn(ctx, "--config", s->config);
 }
 
+bool settings_has_override(const struct settings *s, const char *prefix)
+{
+    for (int i = 0; i < N_ROWS; i++) {
+        bool is_file = s->origin[i][0] == '/' || strcmp(s->origin[i], "default") == 0;
+        if (strncmp(rows[i].key, prefix, strlen(prefix)) == 0 && !is_file) return true;
+    }
+    return false;
+}
+
 bool settings_is_default(const struct settings *s, const char *key)
 {
     for (int i = 0; i < N_ROWS; i++) {

@@ -53,6 +53,9 @@ void settings_clear(struct settings *s); /* tolerates zeroed settings */
 void settings_each_flag(const struct settings *s, void (*fn)(void *ctx, const char *flag, const char *value),
                         void *ctx);
 
+/* A setting whose key begins like this was given for this run: by a flag or in the environment. */
+bool settings_has_override(const struct settings *s, const char *prefix);
+
 /* Nobody has set this key. */
 bool settings_is_default(const struct settings *s, const char *key);
 

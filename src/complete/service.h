@@ -62,8 +62,8 @@ struct service_model { /* views, valid until the next service call */
     int64_t bytes;                               /* of the file */
     int32_t n_ctx, n_ctx_train, n_vocab, n_embd; /* 0 until ready */
     int64_t n_params;
-    const char *arch, *format;          /* "qwen2", "Q8_0"; "" until ready */
-    const char *fim_family, *fim_order; /* fim.h; "" until ready */
+    const char *arch, *format;                         /* "qwen2", "Q8_0"; "" until ready */
+    const char *fim_family, *fim_order, *fim_detected; /* fim.h; "" until ready */
     const char *isa;
     double load_ms;
 };

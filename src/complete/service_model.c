@@ -265,6 +265,7 @@ static void describe_ready(const struct service_loaded *m, struct service_model 
     out->arch = m->model->arch->name;
     out->fim_family = m->fim.family;
     out->fim_order = fim_order_name(m->fim.order);
+    out->fim_detected = m->fim.detected;
     out->isa = m->isa;
     out->load_ms = m->load_ms;
     describe_weights(m->model->gguf, out);
@@ -280,6 +281,7 @@ void service_model(struct service *s, int32_t i, struct service_model *out)
                                   .format = "",
                                   .fim_family = "",
                                   .fim_order = "",
+                                  .fim_detected = "",
                                   .isa = ""};
     if (i >= 0 && i < models->n_loaded) {
         const struct service_loaded *m = models->loaded[i];

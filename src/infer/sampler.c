@@ -96,11 +96,33 @@ void sampler_accept(struct sampler *s, int32_t token)
     s->recent[s->n_recent++ % REPEAT_MAX] = token;
 }
 
+/* The largest of BLOCK logits, by lanes, so that compilers use vectors: where many sequences choose one after
+ * another, reading their vocabularies one by one would take as long as a good part of the pass. */
+#define BLOCK 256
+#define LANES 16
+
+static float block_max(const float *logits)
+{
+    float max[LANES];
+    memcpy(max, logits, sizeof max);
+    for (int32_t i = LANES; i < BLOCK; i += LANES) {
+        for (int32_t j = 0; j < LANES; j++) max[j] = logits[i + j] > max[j] ? logits[i + j] : max[j];
+    }
+    float all = max[0];
+    for (int32_t j = 1; j < LANES; j++) all = max[j] > all ? max[j] : all;
+    return all;
+}
+
+/* The first of the largest. */
 static int32_t argmax(const float *logits, int32_t n)
 {
     int32_t best = 0;
-    for (int32_t i = 1; i < n; i++) {
-        if (logits[i] > logits[best]) best = i;
+    for (int32_t i = 0; i < n; i += BLOCK) {
+        int32_t end = n - i < BLOCK ? n : i + BLOCK;
+        if (end - i == BLOCK && block_max(logits + i) <= logits[best]) continue;
+        for (int32_t j = i; j < end; j++) {
+            if (logits[j] > logits[best]) best = j;
+        }
     }
     return best;
 }
@@ -144,13 +166,51 @@ static void softmax(struct candidate *kept, int32_t n, float temperature)
     for (int32_t i = 0; i < n; i++) kept[i].p /= sum;
 }
 
-/* Pop candidates into s->kept until top-k, top-p or min-p says stop; returns how many. */
-static int32_t keep_best(struct sampler *s)
+/* Fill the heap's array (in no order) with all that may be among the `limit` best; returns how many. A
+ * vocabulary is large and the limit is small, so most blocks are left out: at least `limit` logits reach the
+ * limit-th largest of the blocks' maxima. */
+static int32_t gather(struct sampler *s, const float *logits, int32_t limit)
+{
+    int32_t n_blocks = s->n_vocab / BLOCK, n = 0;
+    bool is_pruned =
+        limit <= n_blocks && s->params.repeat_penalty == 1; /* penalties would change the order */
+    float least = -INFINITY;
+    if (is_pruned) {
+        for (int32_t b = 0; b < n_blocks; b++)
+            s->heap[b] = s->kept[b] = (struct candidate){.logit = block_max(logits + (size_t)b * BLOCK)};
+        for (int32_t i = n_blocks / 2; i-- > 0;) sift_down(s->heap, i, n_blocks);
+        for (int32_t left = n_blocks; left > n_blocks - limit + 1;) {
+            s->heap[0] = s->heap[--left];
+            sift_down(s->heap, 0, left);
+        }
+        least = s->heap[0].logit;
+    }
+    for (int32_t i = 0; i < s->n_vocab; i++) {
+        bool is_left_out =
+            is_pruned && i % BLOCK == 0 && i / BLOCK < n_blocks && s->kept[i / BLOCK].logit < least;
+        if (is_left_out)
+            i += BLOCK - 1;
+        else if (!(logits[i] < least))
+            s->heap[n++] = (struct candidate){.id = i, .logit = logits[i]};
+    }
+    return n;
+}
+
+/* How many candidates are kept at most. */
+static int32_t limit_of(const struct sampler *s)
 {
     const struct sampler_params *p = &s->params;
     int32_t limit = p->top_k && p->top_k < s->n_vocab ? p->top_k : s->n_vocab;
-    if (p->infill && limit > INFILL_MAX_CANDIDATES) limit = INFILL_MAX_CANDIDATES;
-    for (int32_t i = s->n_vocab / 2; i-- > 0;) sift_down(s->heap, i, s->n_vocab);
+    return p->infill && limit > INFILL_MAX_CANDIDATES ? INFILL_MAX_CANDIDATES : limit;
+}
+
+/* Pop from the heap's n_heap candidates into s->kept until top-k, top-p or min-p says stop; returns how many.
+ */
+static int32_t keep_best(struct sampler *s, int32_t n_heap)
+{
+    const struct sampler_params *p = &s->params;
+    int32_t limit = limit_of(s);
+    for (int32_t i = n_heap / 2; i-- > 0;) sift_down(s->heap, i, n_heap);
     float best = s->heap[0].logit;
     float total = 0; /* top-p is a share of this: of the top k where k is set, else of everything */
     for (int32_t i = 0; limit == s->n_vocab && i < s->n_vocab; i++) total += expf(s->heap[i].logit - best);
@@ -160,8 +220,8 @@ static int32_t keep_best(struct sampler *s)
         if (n && (weight < p->min_p || (total > 0 && sum >= p->top_p * total))) break;
         sum += weight;
         s->kept[n] = s->heap[0];
-        s->heap[0] = s->heap[s->n_vocab - 1 - n];
-        sift_down(s->heap, 0, s->n_vocab - 1 - n);
+        s->heap[0] = s->heap[n_heap - 1 - n];
+        sift_down(s->heap, 0, n_heap - 1 - n);
     }
     softmax(s->kept, n, 1);
     if (total > 0) return n;
@@ -235,9 +295,9 @@ int32_t sampler_pick(struct sampler *s, const float *logits)
 {
     const struct sampler_params *p = &s->params;
     if (p->temperature == 0 && p->repeat_penalty == 1 && !p->infill) return argmax(logits, s->n_vocab);
-    for (int32_t i = 0; i < s->n_vocab; i++) s->heap[i] = (struct candidate){.id = i, .logit = logits[i]};
-    if (p->repeat_penalty != 1) penalise(s);
-    int32_t n = keep_best(s);
+    int32_t n_heap = gather(s, logits, limit_of(s));
+    if (p->repeat_penalty != 1) penalise(s); /* then all were gathered, by id */
+    int32_t n = keep_best(s, n_heap);
     if (p->infill)
         n = apply_infill(s, n);
     else if (p->temperature > 0)

@@ -60,10 +60,9 @@ struct scheduler {
     int64_t n_begun;
     struct turn turns[TURNS_MAX];
     int64_t n_turns;
-    int64_t n_left;             /* jobs that have left `running` */
-    struct forward_span *spans; /* of a pass */
-    float *logits;              /* [logit_rows][n_vocab] of a pass, reserved */
-    int32_t logit_rows;
+    int64_t n_left;                                   /* jobs that have left `running` */
+    struct forward_span *spans;                       /* of a pass */
+    float *logits;                                    /* [n_slots + DRAFT_MAX][n_vocab] of a pass, reserved */
     double ms_per_token;                              /* of prefill, in recent passes; 0: not known */
     int64_t quiet_ns;                                 /* when to tidy up if nothing comes; 0: it is tidy */
     int64_t n_passes, n_passes_lost, n_tokens_passed; /* as in struct scheduler_state */

@@ -8,13 +8,12 @@
 #include "model/model.h"
 #include "os/clock.h"
 
-/* While somebody's answer is being decoded, prefill must not hold back its next token for longer. */
+/* Prefill holds back the next token of answers that are being decoded for no longer than this; and a
+ * cancellation loses no more. A typist's next key cancels what is computed for this one: only passes that fit
+ * between two keys, several times, bring a file that was just opened any further. */
 #define PASS_MS 80
-/* Otherwise: what a request that comes now has to wait, and what a cancellation may lose. */
-#define LONE_PASS_MS 250
 /* Prefill in passes of fewer tokens would pay for reading the weights more than for computing. */
-#define CHUNK_MIN      16
-#define LONE_CHUNK_MIN 64
+#define CHUNK_MIN 16
 /* Tokens that must be saved for a request to wait until another has computed them; and that must agree for
  * a sequence to be taken as one of the same text. */
 #define ALIKE_MIN 64
@@ -176,7 +175,7 @@ void scheduler_begin_jobs(struct scheduler *s)
 struct pass {
     int32_t n_jobs, n_spans, n_tokens, n_logits;
     int32_t room; /* tokens that still fit */
-    bool has_decode, has_prefill;
+    bool has_prefill;
 };
 
 /* Add what j wants next. A job that has thereby become over, or failed, has no part in the pass. */
@@ -196,20 +195,15 @@ static void add_wish(struct scheduler *s, struct pass *p, struct scheduler_job *
     p->n_tokens += want->n_tokens;
     p->n_logits += want->n_logits;
     p->room -= want->n_tokens;
-    if (want->is_prefill)
-        p->has_prefill = true;
-    else
-        p->has_decode = true;
+    if (want->is_prefill) p->has_prefill = true;
 }
 
 /* Tokens of prefill that a pass takes beside those that are decoded. */
 static int32_t chunk_size(const struct scheduler *s, const struct pass *p)
 {
-    double goal_ms = p->has_decode ? PASS_MS : LONE_PASS_MS;
-    int32_t least = p->has_decode ? CHUNK_MIN : LONE_CHUNK_MIN;
-    if (s->ms_per_token <= 0) return least;
-    double n = fmin(goal_ms / s->ms_per_token, s->engine->n_batch);
-    return max((int32_t)n - p->n_tokens, least);
+    if (s->ms_per_token <= 0) return CHUNK_MIN;
+    double n = fmin(PASS_MS / s->ms_per_token, s->engine->n_batch);
+    return max((int32_t)n - p->n_tokens, CHUNK_MIN);
 }
 
 /* Decoding first, then prefill in the order of `running`. */

@@ -59,6 +59,19 @@ static void write_settings(struct json *j, const struct api_run *r, int32_t n_ct
     json_end_object(j);
 }
 
+/* How the model was asked, where it is the default one. */
+static void write_fim(struct json *j, const struct api_run *r, const struct service_answer *a)
+{
+    struct service_model m;
+    service_model(r->api->service, 0, &m);
+    if (strcmp(m.name, a->model) != 0) return;
+    json_begin_object(j, "fim");
+    json_str(j, "family", m.fim_family);
+    json_str(j, "order", m.fim_order);
+    json_str(j, "detected", m.fim_detected);
+    json_end_object(j);
+}
+
 /* Everything about one candidate; `len` bytes of its text are its content. */
 static void write_candidate(struct json *j, const struct api_run *r, const struct service_answer *a,
                             int32_t candidate, size_t len)
@@ -86,6 +99,7 @@ static void write_candidate(struct json *j, const struct api_run *r, const struc
     write_timings(j, &a->timings);
     if (a->outcome == SERVICE_SUPERSEDED) json_flag(j, "superseded", true);
     api_run_write_inline(j, a, c);
+    write_fim(j, r, a);
     json_end_object(j);
 }
 
@@ -202,6 +216,7 @@ static enum err read_infill(struct api_run *r, struct errmsg *msg)
 {
     enum err err = read_common(r, msg);
     if (!err) err = api_params_place(&r->params, r->body, "input_prefix", "prompt", "input_suffix", msg);
+    if (!err) err = api_params_str(r->body, "filename", &r->params.request.path, NULL, msg);
     if (!err) err = api_params_files(&r->params, r->body, "input_extra", "filename", "text", msg);
     return err;
 }

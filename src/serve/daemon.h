@@ -33,9 +33,10 @@ struct daemon_options {
 MUST_CHECK enum err daemon_run(const struct daemon_options *o, struct errmsg *msg);
 
 /* The editor's side (`inline lsp`): standard input and output joined to the daemon's language server at this
- * socket. Starts a daemon (argv, null-terminated) when none answers, one however many do so at once; connects
- * again when it goes away, and opens the documents there anew. Returns at the end of the input or after
- * `exit`. */
+ * socket. Starts a daemon when none answers, one however many do so at once: this program with argv, which is
+ * null-terminated and begins with the program's name. Connects again when the daemon goes away, and opens the
+ * documents there anew. Returns at the end of the input or after `exit`; ERR_IO where neither was announced
+ * by `shutdown`. */
 MUST_CHECK enum err attach_run(const char *socket, char *const *argv, struct errmsg *msg);
 
 #endif

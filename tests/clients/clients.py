@@ -80,13 +80,17 @@ class Answer:
 class ClientTest(DaemonTest):
     """A test with a daemon of its own, whose model is loaded."""
 
+    fixture = MODEL
     # Some milliseconds a token, so that there is a middle in which to stop; the text is the same.
     is_slow = False
 
     def setUp(self):
         super().setUp()
-        model = slow_model.write(MODEL, self.home / "slow.gguf") if self.is_slow else MODEL
+        model = slow_model.write(self.fixture, self.home / "slow.gguf") if self.is_slow else self.fixture
         self.write_settings(f"[model]\ndefault = {model}\n[engine]\nspeculation = off\n")
+        self.start()
+
+    def start(self):
         self.daemon = self.start_daemon(model=None).wait_ready()
 
     def request(self, method, path, body=None, headers=None):
@@ -112,7 +116,7 @@ class ClientTest(DaemonTest):
         self.assertEqual(answer.status, 200, answer)
         return answer
 
-    def run_node(self, script, *args, folder, timeout=120):
+    def run_node(self, script, *args, folder, timeout=240):
         """A script of this folder that uses Node's test runner; its report on failure."""
         with subprocess.Popen(["node", str(HERE / script), str(folder), *map(str, args)], env=self.env,
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as node:
@@ -134,12 +138,7 @@ def is_running(pid):
 class AttachTest(ClientTest):
     """A test that starts `inline lsp`, which starts the daemon: settings instead of flags say what it serves."""
 
-    fixture = MODEL
-
-    def setUp(self):
-        DaemonTest.setUp(self)
-        model = slow_model.write(self.fixture, self.home / "slow.gguf")
-        self.write_settings(f"[model]\ndefault = {model}\n[engine]\nspeculation = off\n")
+    def start(self):
         self.addCleanup(self.end_daemon)
 
     def end_daemon(self):

@@ -13,7 +13,7 @@ const packages = createRequire(`${folder}/package.json`);
 const rpc = packages('vscode-jsonrpc/node');
 const lsp = packages('vscode-languageserver-protocol/node');
 
-const PATIENCE = {timeout: 30000};
+const PATIENCE = {timeout: 60000}; // sanitized programs on busy machines are slow
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms).unref());
 const daemonPid = () => Number(execFileSync(pidCommand[0], pidCommand.slice(1)));
 

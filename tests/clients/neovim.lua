@@ -8,12 +8,6 @@ local function fail(...)
   vim.cmd('cquit 1')
 end
 
-local function expect(what, condition)
-  if not vim.wait(deadline_ms, condition, 20) then
-    fail('no %s; messages: %s', what, vim.api.nvim_exec2('messages', { output = true }).output)
-  end
-end
-
 -- The text drawn at the cursor that is not in the buffer.
 local function ghost()
   local namespace = vim.api.nvim_get_namespaces()['nvim.lsp.inline_completion']
@@ -36,20 +30,8 @@ local function text()
   return table.concat(vim.api.nvim_buf_get_lines(0, 0, -1, true), '\n')
 end
 
--- Steps run one after the other as timers, outside of which the editor reads its input.
-local function main()
-  vim.lsp.config('inline', { cmd = { vim.env.PROGRAM, 'lsp' }, filetypes = { 'c' } })
-  vim.lsp.enable('inline')
-  vim.lsp.inline_completion.enable()
-  vim.cmd('edit ' .. vim.env.EDITED)
-  vim.bo.filetype = 'c'
-  expect('client', function()
-    return #vim.lsp.get_clients({ bufnr = 0, name = 'inline' }) == 1
-      and vim.lsp.get_clients({ bufnr = 0, name = 'inline' })[1].initialized
-  end)
-end
-
-local function wait_for(condition, next_step, what, started)
+-- Steps wait by timers, between which the editor reads its keys.
+local function wait_for(what, condition, next_step, started)
   started = started or vim.uv.now()
   if condition() then
     next_step()
@@ -58,9 +40,23 @@ local function wait_for(condition, next_step, what, started)
       vim.api.nvim_exec2('messages', { output = true }).output)
   else
     vim.defer_fn(function()
-      wait_for(condition, next_step, what, started)
+      wait_for(what, condition, next_step, started)
     end, 20)
   end
+end
+
+local function is_attached()
+  local client = vim.lsp.get_clients({ bufnr = 0, name = 'inline' })[1]
+  return client and client.initialized
+end
+
+local function is_shown()
+  return ghost() ~= ''
+end
+
+local function leave()
+  io.stderr:write('ok\n')
+  vim.cmd('qall!')
 end
 
 local function accept()
@@ -68,34 +64,36 @@ local function accept()
   if not vim.lsp.inline_completion.get() then
     fail('get() found nothing to accept')
   end
-  wait_for(function()
+  wait_for('accepted text', function()
     return text() ~= before
   end, function()
     local added = #text() - #before
     if added < #shown then
       fail('accepting %q added %d bytes to %q', shown, added, before)
     end
-    wait_for(function()
-      return ghost() ~= ''
-    end, function()
-      io.stderr:write('ok\n')
-      vim.cmd('qall!')
-    end, 'suggestion after the accepted one')
-  end, 'accepted text')
+    wait_for('suggestion after the accepted one', is_shown, leave)
+  end)
 end
 
-main()
--- Type again now and then: the first request may come before the model is loaded.
-vim.api.nvim_input('Go    return ')
-local tries = 0
-local function again()
-  tries = tries + 1
-  if ghost() == '' and tries < 20 then
+-- Once more now and then: the first request may come before the model is loaded.
+local function type_on(n_times)
+  if not is_shown() and n_times > 0 then
     vim.api.nvim_input('a')
-    vim.defer_fn(again, 700)
+    vim.defer_fn(function()
+      type_on(n_times - 1)
+    end, 700)
   end
 end
-vim.defer_fn(again, 1500)
-wait_for(function()
-  return ghost() ~= ''
-end, accept, 'suggestion')
+
+vim.lsp.config('inline', { cmd = { vim.env.PROGRAM, 'lsp' }, filetypes = { 'c' } })
+vim.lsp.enable('inline')
+vim.lsp.inline_completion.enable()
+vim.cmd('edit ' .. vim.env.EDITED)
+vim.bo.filetype = 'c'
+wait_for('language server', is_attached, function()
+  vim.api.nvim_input('Go    return ')
+  vim.defer_fn(function()
+    type_on(20)
+  end, 1500)
+  wait_for('suggestion', is_shown, accept)
+end)

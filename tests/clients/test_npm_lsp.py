@@ -11,6 +11,7 @@ FOLDER = need_npm_package("vscode-languageserver-protocol", "vscode-jsonrpc")
 
 
 class LanguageServer(AttachTest):
+    is_slow = True
     fixture = FIXTURES / "models" / "llama.gguf"  # answers different texts differently
 
     def test_protocol(self):

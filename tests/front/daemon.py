@@ -25,6 +25,8 @@ import time
 from front import MODEL, PROGRAM, FrontTest
 
 LISTENING = r"^inline: listening on (.*)$"
+# Sanitizers cost time and memory: bounds on either hold for plain programs only.
+SANITIZED = any(mark in pathlib.Path(PROGRAM).read_bytes() for mark in (b"__asan", b"__tsan"))
 PATIENCE = 60  # seconds; sanitized programs on busy machines are slow
 
 

@@ -12,7 +12,7 @@ import unittest
 from daemon import MODEL, PATIENCE, DaemonTest
 from front import PROGRAM
 
-URI = "file:///work/a.c"
+URI = "file:///project/a.c"
 
 
 class Editor:
@@ -236,11 +236,11 @@ class AttachTest(DaemonTest):
         editor = self.editor()
         editor.initialize()
         editor.open("int main() {\n  ret")
-        editor.open("int f() {\n  ret", uri="file:///work/b.c")
+        editor.open("int f() {\n  ret", uri="file:///project/b.c")
         editor.complete(1, 5)
         editor.notify("textDocument/didClose", textDocument={"uri": URI})
         self.kill_daemon()
-        self.assertTrue(editor.complete(1, 5, uri="file:///work/b.c"))
+        self.assertTrue(editor.complete(1, 5, uri="file:///project/b.c"))
         answer = editor.answer(editor.ask("textDocument/inlineCompletion", textDocument={"uri": URI},
                                           position={"line": 1, "character": 5}, context={"triggerKind": 1}))
         self.assertFalse(answer.get("result"))

@@ -12,10 +12,8 @@ import sys
 import time
 import unittest
 
-from daemon import MODEL, DaemonTest
+from daemon import SANITIZED, DaemonTest
 from front import PROGRAM
-
-SANITIZED = any(mark in pathlib.Path(PROGRAM).read_bytes() for mark in (b"__asan", b"__tsan"))
 
 # Hands inherited sockets over as systemd does: from descriptor 3 on, named to the process that it becomes.
 ACTIVATE = """

@@ -6,7 +6,6 @@ Malformed messages are mutations from a fixed seed, so that a failure repeats.""
 import contextlib
 import json
 import os
-import pathlib
 import random
 import resource
 import select
@@ -16,7 +15,7 @@ import time
 import unittest
 
 import slow_model
-from daemon import PATIENCE, DaemonTest
+from daemon import PATIENCE, SANITIZED, DaemonTest
 from front import FIXTURES
 
 FAST = FIXTURES / "models" / "starcoder2.gguf"  # answers everything with a run of one letter
@@ -98,9 +97,6 @@ class FaultTest(DaemonTest):
     def n_fds(self):
         return len(os.listdir(f"/proc/{self.daemon.pid}/fd"))
 
-    def is_sanitized(self):
-        return "san.so" in pathlib.Path(f"/proc/{self.daemon.pid}/maps").read_text()
-
     def answers(self, timeout=PATIENCE):
         """A short completion by another client, which must come within the time."""
         status, _, body = self.daemon.post("/completion", {"prompt": PROMPT, "n_predict": 2}, timeout=timeout)
@@ -120,7 +116,7 @@ class FaultTest(DaemonTest):
         self.answers()
         self.wait_until("idle slots", self.is_idle)
         self.wait_until(f"{self.fds} files, not {self.n_fds()}", lambda: self.n_fds() <= self.fds)
-        if not self.is_sanitized():  # which keep freed memory for a while on purpose
+        if not SANITIZED:  # which keep freed memory for a while on purpose
             self.assertLess(self.daemon.rss_bytes(), self.rss + RSS_SLACK)
 
     def open_sockets(self, stack, n, **kwargs):
@@ -164,7 +160,7 @@ class Connections(FaultTest):
             begin = time.monotonic()
             self.answers(timeout=10)
             self.assertLess(time.monotonic() - begin, 5)
-            if not self.is_sanitized():
+            if not SANITIZED:
                 self.assertLess(self.daemon.rss_bytes(), self.rss + 64 * 1024 * N_IDLE)
         self.assert_all_is_given_back()
 

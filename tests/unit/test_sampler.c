@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -248,6 +249,77 @@ static void test_bad_parameters(void **state)
     }
 }
 
+#define N_LARGE 1500
+
+/* A vocabulary of N_LARGE texts. */
+static struct tokenizer *open_large(struct buf *bytes, struct gguf **file)
+{
+    static char texts[N_LARGE][8];
+    static const char *pointers[N_LARGE];
+    static int32_t types[N_LARGE];
+    struct gguf_writer w;
+    struct tokenizer *t = NULL;
+    struct errmsg msg = {0};
+    for (int32_t i = 0; i < N_LARGE; i++) {
+        snprintf(texts[i], sizeof texts[i], "t%d", i);
+        pointers[i] = i < 3 ? (const char *const[]){"a", "b", "ab"}[i] : texts[i];
+        types[i] = 1;
+    }
+    gguf_writer_init(&w);
+    gguf_writer_str(&w, "tokenizer.ggml.model", "gpt2");
+    gguf_writer_str(&w, "tokenizer.ggml.pre", "gpt-2");
+    gguf_writer_strs(&w, "tokenizer.ggml.tokens", pointers, N_LARGE);
+    gguf_writer_array(&w, "tokenizer.ggml.token_type", GGUF_I32, N_LARGE, types, sizeof types);
+    gguf_writer_strs(&w, "tokenizer.ggml.merges", (const char *const[]){"a b"}, 1);
+    gguf_writer_finish(&w, bytes);
+    gguf_writer_clear(&w);
+    if (gguf_open_bytes(bytes->data, bytes->len, file, &msg) || tokenizer_new(*file, &t, &msg))
+        fail_msg("%s", msg.text);
+    return t;
+}
+
+/* Of a large vocabulary most is skipped: what is found must still be the best, wherever it stands. */
+static void test_large_vocabulary(void **state)
+{
+    (void)state;
+    static float logits[N_LARGE];
+    struct buf bytes;
+    struct gguf *file;
+    struct errmsg msg;
+    struct sampler *greedy, *two;
+    struct sampler_params p = SAMPLER_GREEDY;
+    buf_init(&bytes, 1 << 20);
+    struct tokenizer *large = open_large(&bytes, &file);
+    assert_int_equal(sampler_new(&p, large, &greedy, &msg), OK);
+    p.top_k = 2;
+    p.temperature = 100; /* either of the two is drawn as often */
+    assert_int_equal(sampler_new(&p, large, &two, &msg), OK);
+    for (int32_t i = 0; i < N_LARGE; i++) logits[i] = (float)(i * 7919 % N_LARGE) / N_LARGE;
+    for (int32_t at = 0; at < N_LARGE - 1; at++) {
+        int32_t second = (at * 31 + 17) % (N_LARGE - 1);
+        float before = logits[at], before_second = logits[second];
+        logits[second] = 2;
+        logits[at] = logits[at + 1] = 3;
+        assert_int_equal(sampler_pick(greedy, logits), at); /* the first of the largest */
+        bool has_first = false, has_next = false;
+        for (int32_t i = 0; i < 64; i++) {
+            int32_t picked = sampler_pick(two, logits);
+            has_first |= picked == at;
+            has_next |= picked == at + 1;
+            assert_true(picked == at || picked == at + 1);
+        }
+        assert_true(has_first && has_next);
+        logits[at + 1] = (float)((at + 1) * 7919 % N_LARGE) / N_LARGE;
+        logits[second] = before_second;
+        logits[at] = before;
+    }
+    sampler_free(&greedy);
+    sampler_free(&two);
+    tokenizer_free(&large);
+    gguf_close(&file);
+    buf_clear(&bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -260,6 +332,7 @@ int main(void)
         cmocka_unit_test(test_seed_repeats),
         cmocka_unit_test(test_infill_ends_when_unsure),
         cmocka_unit_test(test_infill_merges_prefixes),
+        cmocka_unit_test(test_large_vocabulary),
         cmocka_unit_test(test_bad_parameters),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

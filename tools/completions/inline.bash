@@ -24,7 +24,7 @@ _inline() {
         else
             case "$command $sub" in
             complete\ *) words="$settings --line --column --json --stream --show --color --name \
-                --max-prompt-tokens --temperature --top-k --top-p --min-p --repeat-penalty --seed --infill --max-prompt-ms --max-predict-ms" ;;
+                --max-prompt-tokens --temperature --top-k --top-p --min-p --repeat-penalty --seed --infill --no-daemon --max-prompt-ms --max-predict-ms" ;;
             serve\ *) words="$settings --if-free" ;;
             lsp\ *) words="$settings --stdio" ;;
             model\ list) words="$settings --available --json" ;;

@@ -27,6 +27,7 @@ complete -c inline -n '__fish_seen_subcommand_from complete' -l stream
 complete -c inline -n '__fish_seen_subcommand_from complete' -l show
 complete -c inline -n '__fish_seen_subcommand_from complete' -l color -x -a 'auto always never'
 complete -c inline -n '__fish_seen_subcommand_from complete' -l infill
+complete -c inline -n '__fish_seen_subcommand_from complete' -l no-daemon
 complete -c inline -n '__fish_seen_subcommand_from complete' -l max-prompt-ms -x
 complete -c inline -n '__fish_seen_subcommand_from complete' -l max-predict-ms -x
 for number in name max-prompt-tokens temperature top-k top-p min-p repeat-penalty seed

@@ -1,0 +1,28 @@
+/* `inline complete` by way of the running daemon, which has the model loaded and may have read the file
+ * before. */
+#ifndef CLI_COMPLETE_DAEMON_H
+#define CLI_COMPLETE_DAEMON_H
+
+#include <stdbool.h>
+
+#include "base/err.h"
+#include "inline.h"
+
+struct buf;
+struct settings;
+
+struct complete_daemon_answer { /* views into `strings` */
+    struct inline_info info;
+    struct inline_result result;
+    char *strings[5]; /* owned */
+};
+
+/* The daemon can be asked: for nothing that it does otherwise than this command with these settings would. */
+bool complete_daemon_suits(const struct inline_request *r, const struct settings *s);
+
+/* ERR_NOT_FOUND: there is no daemon, or it has no model yet; nothing was printed. */
+MUST_CHECK enum err complete_daemon_ask(const struct inline_request *r, const struct settings *s,
+                                        struct complete_daemon_answer *out, struct errmsg *msg);
+void complete_daemon_clear(struct complete_daemon_answer *a);
+
+#endif

@@ -1,0 +1,18 @@
+/* One question to a running daemon over its socket, waiting for the answer: for commands. */
+#ifndef SERVE_ASK_H
+#define SERVE_ASK_H
+
+#include <stddef.h>
+
+#include "base/err.h"
+
+struct json_value;
+
+/* POST a JSON object that asks for a stream of events (text/event-stream), and call fn with each until it
+ * returns an error, which is then returned. ERR_NOT_FOUND: no daemon answers, or it answers with another
+ * status than 200; fn was not called. ERR_IO, ERR_FORMAT: the stream ended early, or is none. */
+MUST_CHECK enum err ask_events(const char *socket, const char *path, const char *body, size_t len,
+                               enum err (*fn)(void *ctx, const struct json_value *event), void *ctx,
+                               struct errmsg *msg);
+
+#endif
