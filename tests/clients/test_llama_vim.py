@@ -23,7 +23,9 @@ if not all(feature in HAS for feature in ("+textprop", "+job", "+channel")):
     skip("this Vim lacks +textprop, +job or +channel")
 
 VIMRC = """set nocompatible nomore shortmess+=I noswapfile viminfo= laststatus=0 noautoindent
-let g:llama_config = #{endpoint_fim: 'URL/infill', endpoint_inst: 'URL/v1/chat/completions', show_info: 2, n_predict: 48}
+let g:llama_config = #{endpoint_fim: 'URL/infill', endpoint_inst: 'URL/v1/chat/completions'}
+let g:llama_config.show_info = 2
+let g:llama_config.n_predict = 48
 set runtimepath^=PLUGIN
 """
 
@@ -43,8 +45,8 @@ class LlamaVim(ClientTest):
         self.addCleanup(self.tmux, "kill-server", check=False)
 
     def tmux(self, *args, check=True):
-        done = subprocess.run(["tmux", "-S", str(self.home / "tmux"), *args], env={**self.env, "TERM": "xterm-256color"},
-                              capture_output=True, text=True, timeout=20)
+        done = subprocess.run(["tmux", "-S", str(self.runtime / "tmux"), *args], capture_output=True, text=True,
+                              timeout=20, env={**self.env, "TERM": "xterm-256color"})
         if check:
             self.assertEqual(done.returncode, 0, done)
         return done.stdout
