@@ -43,7 +43,7 @@ enum err complete_run(struct engine_seq *seq, const struct fim *fim, const struc
     struct prompt prompt = {0};
     struct generation g = {0};
     size_t out_len = out->len;
-    enum err err = window_cut(r->text, r->len, r->cursor, (size_t)max_prompt * FIM_BYTES_PER_TOKEN, &w);
+    enum err err = window_cut(r->text, r->len, r->cursor, (size_t)max_prompt * FIM_BYTES_PER_TOKEN, 0, &w);
     if (err) {
         err = err_set(msg, err, "cannot read the document: %s", err_text(err));
         goto done;

@@ -68,6 +68,7 @@ void service_free(struct service **sp)
         mem_free(t);
     }
     service_model_clear(s);
+    origin_clear(&s->origins);
     pool_free(&s->workers);
     mem_free((void *)s->o.models_dir);
     mem_free((void *)s->o.default_model);
@@ -226,7 +227,9 @@ struct service_ticket *service_submit(struct service *s, const struct service_re
         settle(s, t, SERVICE_UNAVAILABLE, why.text);
         return t;
     }
-    enum err err = snapshot_take(r, scheduler_n_ctx(m->scheduler), s->o.max_tokens, &snapshot, &why);
+    bool is_sound = r->text && r->is_window && r->cursor <= r->len;
+    size_t origin = is_sound ? origin_of(&s->origins, t->client, r->text, r->cursor) : 0;
+    enum err err = snapshot_take(r, scheduler_n_ctx(m->scheduler), s->o.max_tokens, origin, &snapshot, &why);
     if (err) {
         settle(s, t, err == ERR_NOMEM ? SERVICE_ERROR : SERVICE_BAD, why.text);
         return t;

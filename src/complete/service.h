@@ -104,6 +104,7 @@ struct service_request {
     /* Either a place in a document ... */
     const char *text; /* UTF-8; null: use prompt */
     size_t len, cursor;
+    bool is_window; /* text is what the client shows of a document, lines around the cursor, not all of it */
     const char *path;             /* shown to the model; or null */
     const struct fim_file *files; /* other files to show it, most distant first */
     int32_t n_files;

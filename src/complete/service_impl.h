@@ -18,6 +18,7 @@
 
 #include "base/buf.h"
 #include "complete/generation.h"
+#include "complete/origin.h"
 #include "complete/prompt.h"
 #include "complete/service.h"
 #include "complete/snapshot.h"
@@ -192,6 +193,7 @@ struct service {
     int32_t n_tickets;
     uint64_t next_number;
     struct service_run *runs;
+    struct origin_memory origins; /* of clients that send windows */
     bool is_draining;
 };
 

@@ -58,10 +58,12 @@ static void put_str(struct buf *b, const char *text)
 
 /* A document's window, path and files; the nearest files come last, and one that cannot fit ends the prompt's
  * list (fim_build). */
-static enum err put_document(struct buf *b, const struct service_request *r, int32_t max_prompt)
+static enum err put_document(struct buf *b, const struct service_request *r, int32_t max_prompt,
+                             size_t origin)
 {
     struct window w = {0};
-    enum err err = window_cut(r->text, r->len, r->cursor, (size_t)max_prompt * FIM_BYTES_PER_TOKEN, &w);
+    size_t max = (size_t)max_prompt * FIM_BYTES_PER_TOKEN;
+    enum err err = window_cut(r->text, r->len, r->cursor, max, origin, &w);
     put_text(b, w.before, w.before_len);
     put_text(b, w.after, w.after_len);
     put_str(b, r->path);
@@ -79,7 +81,7 @@ static enum err put_document(struct buf *b, const struct service_request *r, int
 static void put_raw(struct buf *b, const struct service_request *r, struct snapshot *s)
 {
     size_t max = (size_t)s->max_prompt * FIM_BYTES_PER_TOKEN;
-    size_t start = r->tokens ? 0 : window_start(r->prompt, r->prompt_len, max);
+    size_t start = r->tokens ? 0 : window_start(r->prompt, r->prompt_len, max, 0);
     s->was_cut = start > 0;
     put_text(b, r->tokens ? NULL : r->prompt + start, r->tokens ? 0 : r->prompt_len - start);
     put_size(b, r->tokens && r->n_tokens > 0 ? (size_t)r->n_tokens : 0);
@@ -207,7 +209,7 @@ static uint64_t hash_of(const struct buf *b)
     return hash;
 }
 
-enum err snapshot_take(const struct service_request *r, int32_t n_ctx, int32_t usual_tokens,
+enum err snapshot_take(const struct service_request *r, int32_t n_ctx, int32_t usual_tokens, size_t origin,
                        struct snapshot *out, struct errmsg *msg)
 {
     *out = (struct snapshot){0};
@@ -219,7 +221,7 @@ enum err snapshot_take(const struct service_request *r, int32_t n_ctx, int32_t u
     set_rules(r, out);
     out->input.is_raw = !r->text;
     if (r->text) {
-        err = put_document(b, r, out->max_prompt);
+        err = put_document(b, r, out->max_prompt, origin);
     } else {
         put_raw(b, r, out);
     }

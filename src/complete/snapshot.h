@@ -27,10 +27,11 @@ struct snapshot {     /* stays where it was taken: rules point into it */
     struct stop_word words[SERVICE_STOPS_MAX];
 };
 
-/* For a context of n_ctx tokens; usual_tokens stands for max_tokens -1. Limits are brought into range rather
+/* For a context of n_ctx tokens; usual_tokens stands for max_tokens -1; origin as in
+ * window.h. Limits are brought into range rather
  * than refused. ERR_ARG says what is wrong with the request; ERR_NOMEM, ERR_LIMIT. */
 MUST_CHECK enum err snapshot_take(const struct service_request *r, int32_t n_ctx, int32_t usual_tokens,
-                                  struct snapshot *out, struct errmsg *msg);
+                                  size_t origin, struct snapshot *out, struct errmsg *msg);
 void snapshot_clear(struct snapshot *s); /* tolerates a zeroed one */
 bool snapshot_is_same(const struct snapshot *a, const struct snapshot *b);
 

@@ -14,12 +14,13 @@ static bool is_continuation(char c)
 
 /* The start moves in steps of a quarter, rounded down to a power of two, for the same reason as the prompt
  * inside the window does (fim_prompt.c). */
-size_t window_start(const char *text, size_t end, size_t max)
+size_t window_start(const char *text, size_t end, size_t max, size_t origin)
 {
-    if (end <= max) return 0;
     size_t step = 1;
     while (step <= max / 8) step *= 2;
-    size_t start = (end - max + step - 1) / step * step;
+    size_t least = origin + (end > max ? end - max : 0);
+    size_t start = (least + step - 1) / step * step - origin;
+    if (end <= max && start > end / 2) return 0; /* too little to cut from */
     while (start < end && is_continuation(text[start])) start++;
     return start;
 }
@@ -52,11 +53,12 @@ static enum err normalise(const char *text, size_t len, struct buf *copy, const 
     return copy->err;
 }
 
-enum err window_cut(const char *text, size_t len, size_t cursor, size_t max, struct window *out)
+enum err window_cut(const char *text, size_t len, size_t cursor, size_t max, size_t origin,
+                    struct window *out)
 {
     /* A cursor inside a '\r\n' is at the end of its line. */
     if (cursor > 0 && cursor < len && text[cursor - 1] == '\r' && text[cursor] == '\n') cursor--;
-    size_t start = window_start(text, cursor, max), end = window_end(text, len, cursor, max);
+    size_t start = window_start(text, cursor, max, origin), end = window_end(text, len, cursor, max);
     enum err before =
         normalise(text + start, cursor - start, &out->before_copy, &out->before, &out->before_len);
     enum err after = normalise(text + cursor, end - cursor, &out->after_copy, &out->after, &out->after_len);

@@ -15,11 +15,13 @@ struct window {
     struct buf before_copy, after_copy; /* empty unless there were '\r\n' to convert */
 };
 
-/* About `max` bytes on each side of the cursor (<= len), whole characters. ERR_NOMEM. */
-MUST_CHECK enum err window_cut(const char *text, size_t len, size_t cursor, size_t max, struct window *out);
+/* About `max` bytes on each side of the cursor (<= len), whole characters. origin: where text[0] stands in
+ * the document, if it is itself a window (origin.h); else 0. ERR_NOMEM. */
+MUST_CHECK enum err window_cut(const char *text, size_t len, size_t cursor, size_t max, size_t origin,
+                               struct window *out);
 void window_clear(struct window *w); /* tolerates a zeroed one */
 
 /* Where a window of about `max` bytes before `end` starts. */
-size_t window_start(const char *text, size_t end, size_t max);
+size_t window_start(const char *text, size_t end, size_t max, size_t origin);
 
 #endif

@@ -225,6 +225,7 @@ enum err api_params_place(struct api_params *p, const struct json_value *object,
     mem_free(p->text);
     r->len = lens[0] + lens[1] + lens[2];
     r->cursor = lens[0] + lens[1];
+    r->is_window = true;
     r->text = p->text = mem_try(r->len + 1, 1);
     if (!p->text) return err_set(msg, ERR_NOMEM, "no memory for a text of %zu bytes", r->len);
     char *to = p->text;

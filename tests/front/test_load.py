@@ -20,7 +20,7 @@ RSS_SLACK = 8 << 20  # what half a run may add to a process that has settled
 # A request that nothing computes is answered in this time, while a prefill runs.
 PROMPT_ANSWER_MS = 5.0
 N_PROBES = 100
-N_ATTEMPTS = 5  # other programs on the machine only ever add to a time, so that the best of some rounds counts
+N_ATTEMPTS = 8  # other programs on the machine only ever add to a time, so that the best of some rounds counts
 
 
 def metric(text, name, labels=""):

@@ -28,7 +28,7 @@ static struct snapshot take(struct service_request r)
 {
     struct snapshot s;
     struct errmsg msg = {0};
-    if (snapshot_take(&r, N_CTX, 64, &s, &msg)) fail_msg("%s", msg.text);
+    if (snapshot_take(&r, N_CTX, 64, 0, &s, &msg)) fail_msg("%s", msg.text);
     return s;
 }
 
@@ -164,11 +164,11 @@ static void test_refusals(void **state)
     struct snapshot s;
     struct errmsg msg = {0};
     struct service_request r = document("abc", 4);
-    assert_int_equal(snapshot_take(&r, N_CTX, 64, &s, &msg), ERR_ARG);
+    assert_int_equal(snapshot_take(&r, N_CTX, 64, 0, &s, &msg), ERR_ARG);
     assert_non_null(strstr(msg.text, "byte 4"));
     snapshot_clear(&s);
     r = (struct service_request){0};
-    assert_int_equal(snapshot_take(&r, N_CTX, 64, &s, &msg), ERR_ARG);
+    assert_int_equal(snapshot_take(&r, N_CTX, 64, 0, &s, &msg), ERR_ARG);
     snapshot_clear(&s);
 }
 
