@@ -42,6 +42,7 @@ static enum err load(struct service_loaded *m, const struct service_options *o, 
         .n_active = o->n_active, .n_seqs = o->n_seqs, .n_ctx = o->n_ctx, .window_ms = o->window_ms};
     enum err err = model_open(m->path, &m->model, msg);
     if (err) return err;
+    if (options.n_ctx > m->model->p.n_ctx_train) options.n_ctx = m->model->p.n_ctx_train;
     err = engine_open(m->model, &engine_options, &engine, msg);
     if (err) return err;
     m->isa = engine_isa(engine);

@@ -114,7 +114,9 @@ class AttachTest(DaemonTest):
             editor.process.wait()
             for pipe in (editor.process.stdin, editor.process.stdout, editor.process.stderr):
                 pipe.close()
-        pid = self.daemon_pid()
+        patience = time.monotonic() + 0.5  # an editor may just have started one
+        while not (pid := self.daemon_pid()) and time.monotonic() < patience:
+            time.sleep(0.02)
         if pid:
             os.kill(pid, signal.SIGTERM)
             deadline = time.monotonic() + 20

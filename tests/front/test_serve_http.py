@@ -19,7 +19,8 @@ LLAMA_VIM = {"id_slot": 0, "input_prefix": "int a;\n", "input_suffix": "\n}\n",
              "samplers": ["top_k", "top_p", "infill"], "stream": False, "cache_prompt": True,
              "t_max_prompt_ms": 5000, "t_max_predict_ms": 2500, "response_fields": LLAMA_VIM_FIELDS, "model": ""}
 LLAMA_VIM_WARM_UP = {"id_slot": 0, "input_prefix": "", "input_suffix": "", "prompt": "", "n_predict": 0,
-                     "input_extra": LLAMA_VIM["input_extra"], "temperature": 0.0, "samplers": [], "stream": False,
+                     "input_extra": [{"text": PREFIX[:80], "time": [1, 2], "filename": "a.h"}],  # the model's context is 256
+                     "temperature": 0.0, "samplers": [], "stream": False,
                      "cache_prompt": True, "t_max_prompt_ms": 1, "t_max_predict_ms": 1, "response_fields": [""]}
 LLAMA_VSCODE = {"id_slot": 0, "input_prefix": "int a;\n", "input_suffix": "\n}\n", "input_extra": [],
                 "prompt": "    int b = ", "n_predict": 12, "n_cmpl": 3, "top_k": 40, "top_p": 0.99, "stream": False,
