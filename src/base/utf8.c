@@ -1,11 +1,6 @@
 /* UTF-8 decoding and encoding (RFC 3629): no overlong forms, no surrogates, nothing above U+10FFFF. */
 #include "base/utf8.h"
 
-static bool is_continuation(char c)
-{
-    return ((unsigned char)c & 0xc0) == 0x80;
-}
-
 /* Length that a lead byte announces; 0 if it can lead nothing. */
 static size_t sequence_len(unsigned char lead)
 {
@@ -29,7 +24,7 @@ size_t utf8_decode(const char *s, size_t len, int32_t *code)
     }
     int32_t value = lead & (0x7f >> n);
     for (size_t i = 1; i < n; i++) {
-        if (!is_continuation(s[i])) return 1;
+        if (!utf8_is_continuation(s[i])) return 1;
         value = value << 6 | ((unsigned char)s[i] & 0x3f);
     }
     if (value < lowest[n] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff)) return 1;
@@ -65,7 +60,7 @@ size_t utf8_complete_len(const char *s, size_t len)
 {
     for (size_t back = 1; back <= 3 && back <= len; back++) {
         unsigned char c = (unsigned char)s[len - back];
-        if (is_continuation((char)c)) continue;
+        if (utf8_is_continuation((char)c)) continue;
         return sequence_len(c) > back ? len - back : len;
     }
     return len;

@@ -13,6 +13,12 @@ size_t utf8_decode(const char *s, size_t len, int32_t *code);
 /* Encode a code point (0..0x10FFFF) into out; returns the number of bytes, 1..4. */
 size_t utf8_encode(int32_t code, char out[4]);
 
+/* A byte that goes on with a character, so that a text may not be cut before it. */
+static inline bool utf8_is_continuation(char c)
+{
+    return ((unsigned char)c & 0xc0) == 0x80;
+}
+
 /* Length of the longest prefix of s that is valid UTF-8. */
 size_t utf8_valid_len(const char *s, size_t len);
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/utf8.h"
 #include "context/document.h"
 
 enum err bench_text_open(const char *path, int64_t line, int64_t column, struct bench_text *out,
@@ -55,15 +56,10 @@ void bench_text_delete(struct bench_text *t, size_t at, size_t n)
         t->cursor = at;
 }
 
-static bool is_continuation(char c)
-{
-    return ((unsigned char)c & 0xc0) == 0x80;
-}
-
 size_t bench_text_char(const char *text, size_t len, size_t at)
 {
     size_t end = at + 1;
-    while (end < len && is_continuation(text[end])) end++;
+    while (end < len && utf8_is_continuation(text[end])) end++;
     return end - at;
 }
 

@@ -3,6 +3,9 @@
  * What a request means is decided here at once, on the loop, by looking at the requests under way: there are
  * at most max_waiting, so the lists are walked. Answers are given by service_poll only, to the tickets that
  * were there when it began: a callback may submit and cancel as it likes. */
+#include <string.h>
+#include <xxhash.h>
+
 #include "base/mem.h"
 #include "complete/likeness.h"
 #include "complete/service_impl.h"
@@ -187,16 +190,15 @@ static void shed(struct service *s)
 
 /* ---- Submitting ---- */
 
-/* FNV-1a; never 0. */
-static uint64_t hash_str(uint64_t hash, const char *text)
+/* Never 0. A null text is an empty one. */
+static uint64_t hash_str(uint64_t seed, const char *text)
 {
-    for (; text && *text; text++) hash = (hash ^ (unsigned char)*text) * 0x100000001b3u;
+    uint64_t hash = XXH3_64bits_withSeed(text, text ? strlen(text) : 0, seed);
     return hash ? hash : 1;
 }
 
 static struct service_ticket *new_ticket(struct service *s, const struct service_request *r)
 {
-    static const uint64_t basis = 0xcbf29ce484222325u;
     struct service_ticket *t = MEM_NEW(struct service_ticket);
     *t = (struct service_ticket){.prev = s->last,
                                  .number = s->next_number++,
@@ -204,7 +206,7 @@ static struct service_ticket *new_ticket(struct service *s, const struct service
                                  .on_done = r->on_done,
                                  .ctx = r->ctx,
                                  .priority = r->priority,
-                                 .client = hash_str(basis, r->client),
+                                 .client = hash_str(0, r->client),
                                  .start_ns = clock_ns()};
     if (r->document && *r->document) t->document = hash_str(t->client, r->document);
     *(s->last ? &s->last->next : &s->first) = t;

@@ -36,14 +36,12 @@ static char *name_of_path(const char *path)
 static enum err load(struct service_loaded *m, const struct service_options *o, struct errmsg *msg)
 {
     struct engine *engine = NULL;
-    struct engine_options engine_options = o->engine;
-    engine_options.pack_build = true;
     struct scheduler_options options = {
         .n_active = o->n_active, .n_seqs = o->n_seqs, .n_ctx = o->n_ctx, .window_ms = o->window_ms};
     enum err err = model_open(m->path, &m->model, msg);
     if (err) return err;
     if (options.n_ctx > m->model->p.n_ctx_train) options.n_ctx = m->model->p.n_ctx_train;
-    err = engine_open(m->model, &engine_options, &engine, msg);
+    err = engine_open(m->model, &o->engine, &engine, msg);
     if (err) return err;
     m->isa = engine_isa(engine);
     fim_detect(m->model, &m->fim);

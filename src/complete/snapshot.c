@@ -5,6 +5,7 @@
 #include "complete/snapshot.h"
 
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/mem.h"
 #include "complete/window.h"
@@ -201,14 +202,6 @@ static void put_words(struct buf *b, const struct service_request *r)
     for (int32_t i = 0; i < n; i++) put_text(b, r->stops[i].text, r->stops[i].len);
 }
 
-/* FNV-1a (Fowler, Noll, Vo): only to tell most snapshots apart at once. */
-static uint64_t hash_of(const struct buf *b)
-{
-    uint64_t hash = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < b->len; i++) hash = (hash ^ (unsigned char)b->data[i]) * 0x100000001b3u;
-    return hash;
-}
-
 enum err snapshot_take(const struct service_request *r, int32_t n_ctx, int32_t usual_tokens, size_t origin,
                        struct snapshot *out, struct errmsg *msg)
 {
@@ -241,7 +234,7 @@ enum err snapshot_take(const struct service_request *r, int32_t n_ctx, int32_t u
         snapshot_clear(out);
         return err_set(msg, err, "cannot keep the request: %s", err_text(err));
     }
-    out->hash = hash_of(b);
+    out->hash = XXH3_64bits(b->data, b->len);
     return OK;
 }
 

@@ -7,10 +7,7 @@
 #include <stdbool.h>
 #include <string.h>
 
-static bool is_continuation(char c)
-{
-    return ((unsigned char)c & 0xc0) == 0x80;
-}
+#include "base/utf8.h"
 
 /* The start moves in steps of a quarter, rounded down to a power of two, for the same reason as the prompt
  * inside the window does (fim_prompt.c). */
@@ -21,7 +18,7 @@ size_t window_start(const char *text, size_t end, size_t max, size_t origin)
     size_t least = origin + (end > max ? end - max : 0);
     size_t start = (least + step - 1) / step * step - origin;
     if (end <= max && start > end / 2) return 0; /* too little to cut from */
-    while (start < end && is_continuation(text[start])) start++;
+    while (start < end && utf8_is_continuation(text[start])) start++;
     return start;
 }
 
@@ -29,7 +26,7 @@ static size_t window_end(const char *text, size_t len, size_t cursor, size_t max
 {
     if (len - cursor <= max) return len;
     size_t end = cursor + max;
-    while (end > cursor && is_continuation(text[end])) end--;
+    while (end > cursor && utf8_is_continuation(text[end])) end--;
     return end;
 }
 

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "base/utf8.h"
 #include "context/fim_family.h"
 #include "model/model.h"
 
@@ -23,11 +24,6 @@ enum place {
     PLACE_FRESH, /* starts a text: the space is there, if the tokenizer adds one */
     PLACE_JOINED /* goes on after other text or a suffix token: no space */
 };
-
-static bool is_continuation(char c)
-{
-    return ((unsigned char)c & 0xc0) == 0x80;
-}
 
 /* The space goes before a newline put in front, whose tokens are then dropped. Where the vocabulary merges
  * that newline with the text, the text is encoded with its space. */
@@ -91,7 +87,7 @@ static size_t anchor_start(struct span s, size_t keep)
         size_t line = newline ? (size_t)(newline - s.text) + 1 : s.len;
         if (s.len - line >= keep / 2 && line < s.len) return line;
     }
-    while (least < s.len && is_continuation(s.text[least])) least++;
+    while (least < s.len && utf8_is_continuation(s.text[least])) least++;
     return least;
 }
 
@@ -101,7 +97,7 @@ static size_t cut_end(struct span s, size_t keep)
     const char *newline = keep > 0 ? memrchr(s.text, '\n', keep) : NULL;
     size_t line = newline ? (size_t)(newline - s.text) + 1 : 0;
     if (line > keep / 2) return line;
-    while (keep > 0 && is_continuation(s.text[keep])) keep--;
+    while (keep > 0 && utf8_is_continuation(s.text[keep])) keep--;
     return keep;
 }
 

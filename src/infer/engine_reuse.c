@@ -19,13 +19,6 @@
 /* Tokens of one step of a refresh: what a cancellation may lose. */
 #define REFRESH_BATCH 32
 
-static int32_t common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b)
-{
-    int32_t n = 0;
-    while (n < n_a && n < n_b && a[n] == b[n]) n++;
-    return n;
-}
-
 static int32_t min(int32_t a, int32_t b)
 {
     return a < b ? a : b;
@@ -73,7 +66,7 @@ static const struct engine_seq *most_alike(const struct engine_seq *s, const int
     *same = 0;
     for (const struct engine_seq *o = s->engine->seqs; o; o = o->next) {
         if (o == s) continue;
-        int32_t c = common(o->tokens, o->n_exact, tokens, n);
+        int32_t c = token_common(o->tokens, o->n_exact, tokens, n);
         if (c > *same) *same = c, best = o;
     }
     return best;
@@ -110,7 +103,7 @@ struct plan {
 /* From the sequence's own tokens. The last token is always computed, for its logits. */
 static struct plan plan_own(const struct engine_seq *s, const int32_t *tokens, int32_t n)
 {
-    struct plan plan = {.same = common(s->tokens, s->len, tokens, n)};
+    struct plan plan = {.same = token_common(s->tokens, s->len, tokens, n)};
     if (plan.same == n && !(s->len == n && s->logit_row >= 0)) plan.same = n - 1;
     if (s->engine->move == ENGINE_MOVE_OFF) return plan;
     plan.n_runs = token_diff(s->tokens, s->len, tokens, n - 1, min(plan.same, n - 1), s->move_from, s->index,

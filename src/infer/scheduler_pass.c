@@ -28,13 +28,6 @@ static int32_t max(int32_t a, int32_t b)
     return a > b ? a : b;
 }
 
-static int32_t common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b)
-{
-    int32_t n = 0;
-    while (n < n_a && n < n_b && a[n] == b[n]) n++;
-    return n;
-}
-
 /* --- Sequences ---------------------------------------------------------------------------------------- */
 
 /* An idle sequence for j: the one that served its document last, else of those that serve none the one that
@@ -52,7 +45,8 @@ static struct slot *choose_slot(struct scheduler *s, const struct scheduler_job 
             if (is_own && (!own || slot->last_use > own->last_use)) own = slot;
             continue;
         }
-        int32_t same = common(slot->seq->tokens, slot->seq->len, j->request.prompt, j->request.n_prompt);
+        int32_t same =
+            token_common(slot->seq->tokens, slot->seq->len, j->request.prompt, j->request.n_prompt);
         if (same > best && same > slot->seq->len / 2) best = same, alike = slot;
     }
     return own ? own : alike ? alike : oldest;
@@ -64,7 +58,7 @@ static int32_t n_there(const struct scheduler *s, const struct scheduler_job *j)
     int32_t best = 0;
     for (int32_t i = 0; i < s->n_slots; i++) {
         const struct engine_seq *seq = s->slots[i].seq;
-        best = max(best, common(seq->tokens, seq->n_exact, j->request.prompt, j->request.n_prompt));
+        best = max(best, token_common(seq->tokens, seq->n_exact, j->request.prompt, j->request.n_prompt));
     }
     return best;
 }
@@ -78,7 +72,8 @@ static bool should_wait(const struct scheduler *s, const struct scheduler_job *j
         const struct scheduler_job *o = s->running[i];
         if (!o->job || !job_is_prefilling(o->job) || scheduler_is_cancelled(o)) continue;
         if (scheduler_is_background(o) && !scheduler_is_background(j)) continue;
-        int32_t same = common(o->request.prompt, o->request.n_prompt, j->request.prompt, j->request.n_prompt);
+        int32_t same =
+            token_common(o->request.prompt, o->request.n_prompt, j->request.prompt, j->request.n_prompt);
         if (same <= ALIKE_MIN) continue;
         if (there < 0) there = n_there(s, j);
         if (same - there > worth) return true;

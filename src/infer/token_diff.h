@@ -18,6 +18,14 @@
 int32_t token_diff(const int32_t *old, int32_t n_old, const int32_t *fresh, int32_t n_fresh, int32_t keep,
                    int32_t first, int32_t *index, struct kv_run *runs);
 
+/* Tokens at the beginning in which both lists agree. */
+static inline int32_t token_common(const int32_t *a, int32_t n_a, const int32_t *b, int32_t n_b)
+{
+    int32_t n = 0;
+    while (n < n_a && n < n_b && a[n] == b[n]) n++;
+    return n;
+}
+
 #define TOKEN_DIFF_SLOTS    4096
 #define TOKEN_DIFF_INDEX(n) ((size_t)TOKEN_DIFF_SLOTS + (size_t)(n))
 

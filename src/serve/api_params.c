@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/json_read.h"
 #include "base/mem.h"
@@ -320,13 +321,10 @@ void api_params_clear(struct api_params *p)
     *p = (struct api_params){.id_slot = -1, .user = ""};
 }
 
-/* FNV-1a (Fowler, Noll, Vo), 64 bits, over the string and its NUL, so that "ab", "c" and "a", "bc" differ. */
+/* With its NUL, so that "ab", "c" and "a", "bc" differ. */
 static uint64_t hash_str(uint64_t hash, const char *s)
 {
-    do {
-        hash = (hash ^ (unsigned char)*s) * 0x100000001b3u;
-    } while (*s++);
-    return hash;
+    return XXH3_64bits_withSeed(s, strlen(s) + 1, hash);
 }
 
 void api_params_settle(struct api_params *p, const char *authorization, const char *user_agent)
@@ -338,7 +336,7 @@ void api_params_settle(struct api_params *p, const char *authorization, const ch
     }
     char slot[16];
     snprintf(slot, sizeof slot, "%" PRId32, p->id_slot);
-    uint64_t hash = hash_str(0xcbf29ce484222325u, authorization);
+    uint64_t hash = hash_str(0, authorization);
     hash = hash_str(hash_str(hash_str(hash, user_agent), slot), p->user);
     snprintf(p->client, sizeof p->client, "http-%016" PRIx64, hash);
 }

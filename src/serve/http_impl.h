@@ -45,13 +45,16 @@ struct http_stream {
     struct http_stream_handler handler;
 };
 
+/* libuv's handle, by the names of its kinds. */
+union http_socket {
+    uv_handle_t handle;
+    uv_stream_t stream;
+    uv_tcp_t tcp;
+    uv_pipe_t pipe;
+};
+
 struct http_conn {
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } uv;
+    union http_socket uv;
     struct http_server *server;
     struct http_conn *prev, *next;
     enum conn_state state;
@@ -73,12 +76,7 @@ struct http_conn {
 };
 
 struct http_listener {
-    union {
-        uv_handle_t handle;
-        uv_stream_t stream;
-        uv_tcp_t tcp;
-        uv_pipe_t pipe;
-    } uv;
+    union http_socket uv;
     struct http_server *server;
     struct http_listener *next;
     char *unlink_path; /* owned; the socket's file, to be removed if it is still this one; or null */
