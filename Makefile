@@ -6,7 +6,7 @@ export CTEST_OUTPUT_ON_FAILURE = 1
 
 C_FILES = $(shell find src include tests docs/examples -name '*.[ch]' | sort)
 
-.PHONY: all setup test clients demo bench lint format asan tsan fuzz install uninstall clean help
+.PHONY: all setup test clients demo bench eval lint format asan tsan fuzz install uninstall clean help
 
 CONFIGURE = cmake -G Ninja --log-level=WARNING -S . -B
 
@@ -32,6 +32,9 @@ demo: setup ## get a small model once, and complete code with it
 bench: all ## measure the model that `inline` would use on this machine
 	@$(BUILD)/inline bench model
 
+eval: setup all ## the quality of suggestions on held-out packages (MODEL=NAME|FILE, EVAL=--quick)
+	@tools/eval/eval.py --program $(BUILD)/inline $(if $(MODEL),--model "$(MODEL)") $(EVAL)
+
 lint: ## formatting, layers, sizes, clang-tidy
 	@tools/setup lint
 	@clang-format --dry-run --Werror $(C_FILES)
@@ -55,7 +58,7 @@ tsan: setup ## tests under the thread sanitizer
 fuzz: ## the libFuzzer targets (clang), into build-fuzz/
 	@tools/setup fuzz
 	@CC=clang $(CONFIGURE) $(BUILD)-fuzz -DINLINE_FUZZ=ON -DINLINE_SANITIZE=address,undefined >/dev/null
-	@ninja -C $(BUILD)-fuzz --quiet fuzz_gguf fuzz_http fuzz_lsp fuzz_tokenizer
+	@ninja -C $(BUILD)-fuzz --quiet fuzz_edit fuzz_gguf fuzz_http fuzz_lsp fuzz_stop fuzz_tokenizer
 
 install: all ## program, library, header, man page, completions (PREFIX, DESTDIR)
 	@cmake --install $(BUILD) --prefix $(PREFIX)

@@ -6,9 +6,17 @@ foreach(floor ${LIBRARY_FLOORS})
     list(APPEND library_objects $<TARGET_OBJECTS:inline_${floor}>)
 endforeach()
 
+set(library_links "") # what the grammars add, if there are any
+if(TARGET inline_grammars)
+    list(APPEND library_objects $<TARGET_OBJECTS:inline_grammars>)
+    set(library_links PkgConfig::TREE_SITTER)
+    set(PC_GRAMMARS "-ltree-sitter ")
+endif()
+
 # Everything is compiled with hidden visibility: only what inline.h marks INLINE_API is exported.
 add_library(libinline_shared SHARED ${library_objects})
-target_link_libraries(libinline_shared PRIVATE PkgConfig::PCRE2 PkgConfig::XXHASH Threads::Threads dl m)
+target_link_libraries(libinline_shared PRIVATE PkgConfig::PCRE2 PkgConfig::XXHASH ${library_links}
+                      Threads::Threads dl m)
 set_target_properties(libinline_shared PROPERTIES OUTPUT_NAME inline VERSION ${PROJECT_VERSION} SOVERSION 0
                                                   LINKER_LANGUAGE C)
 target_link_options(libinline_shared PRIVATE -Wl,--no-undefined)

@@ -42,6 +42,10 @@ struct inline_options {
     int64_t kv_disk_bytes;
     bool move;           /* reuse what an edit shifted: faster, but answers may differ slightly */
     bool no_speculation; /* compute every token in a pass of its own */
+    bool window_only;    /* show the model the text around the cursor only, not what else helps */
+    /* What is never shown to a model, besides what everybody keeps secret (docs/configuration.md, privacy):
+     * names of files, and a regular expression for what stands in others; or NULL. */
+    const char *secret_files, *secret_contents;
 };
 
 /* Where to complete. text need not be NUL-terminated; it must be UTF-8, with '\n' or '\r\n' line ends. */
@@ -51,7 +55,7 @@ struct inline_request {
     size_t cursor;             /* byte offset of the cursor, 0..len, not inside a character */
     const char *path;          /* name shown to the model, or NULL */
     int32_t max_tokens;        /* generated at most, less than the context; 64 */
-    int32_t max_prompt_tokens; /* of the text around the cursor that the model sees; 1024 */
+    int32_t max_prompt_tokens; /* of what the model sees; 2048 */
     float temperature;         /* 0: greedy */
     int32_t top_k;             /* 0: off */
     float top_p;               /* 0 or 1: off */
@@ -61,6 +65,7 @@ struct inline_request {
     double max_prompt_ms;      /* give up reading the text after so long, 0: never */
     double max_predict_ms;     /* end the suggestion after so long, 0: never */
     uint64_t seed;
+    bool explain; /* fill result.explanation */
 
     /* Streaming: called with each piece of the suggestion as it becomes certain (whole characters, not
      * NUL-terminated). Return false to stop. NULL: not streamed. */
@@ -72,10 +77,13 @@ struct inline_result {
     char *text; /* the suggestion, NUL-terminated; freed by inline_result_clear */
     size_t len;
     /* Why it ends. "eog": the model ended it; "limit": max_tokens; "suffix": it began to repeat the text
-     * after the cursor; "repetition": it began to repeat itself; "block": without fill-in-the-middle, the
-     * block at the cursor is complete; "time": max_prompt_ms or max_predict_ms; "cancelled": by inline_cancel
-     * or on_text. */
+     * after the cursor; "repetition": it began to repeat itself; "line", "unit", "block": the line, the
+     * statement or the block at the cursor is complete; "time": max_prompt_ms or max_predict_ms; "cancelled":
+     * by inline_cancel or on_text. */
     const char *stop_reason;
+    char *explanation;   /* what the prompt was made of, a JSON object (docs/context.md); NULL unless asked
+                            for */
+    double mean_logprob; /* of the generated tokens, natural logarithm: how sure the model was */
     int32_t prompt_tokens, reused_tokens, generated_tokens;
     int32_t drafted_tokens, accepted_tokens; /* proposed by speculation, and those that were right */
     double prompt_ms, generate_ms;

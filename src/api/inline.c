@@ -12,7 +12,9 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "complete/complete.h"
+#include "context/documents.h"
 #include "context/fim.h"
+#include "context/secrets.h"
 #include "infer/engine.h"
 #include "model/arch.h"
 #include "model/library.h"
@@ -22,12 +24,16 @@
 #define DEFAULT_CONTEXT    4096 /* KV memory and prefill stay modest; a completion seldom gains from more */
 #define DEFAULT_MAX_TOKENS 64
 #define SUGGESTION_MAX     ((size_t)4 << 20) /* bytes; far more than any context holds */
+#define EXPLANATION_MAX    ((size_t)4 << 20)
 
 struct inline_model {
     struct model *model;
     struct engine *engine;
     struct engine_seq *seq;
     struct fim fim;
+    struct documents *docs; /* what was completed, so that only what changed is looked at */
+    struct secrets *secrets;
+    bool is_window_only;
     double load_ms;
     atomic_bool is_cancelled; /* set by any thread, cleared when a request starts */
 };
@@ -75,7 +81,11 @@ static enum err open_model(struct inline_model *m, const char *name, const struc
     if (err) return err;
     int64_t start = clock_ns();
     char *path = NULL;
-    err = library_find(NULL, name, &path, msg);
+    m->docs = documents_new();
+    m->is_window_only = o->window_only;
+    struct secrets_options secrets = {.names = o->secret_files, .contents = o->secret_contents};
+    err = secrets_new(&secrets, &m->secrets, msg);
+    if (!err) err = library_find(NULL, name, &path, msg);
     if (!err) err = model_open(path, &m->model, msg);
     mem_free(path);
     if (!err) err = open_engine(m, o, msg);
@@ -106,6 +116,8 @@ void inline_close(struct inline_model *m)
     engine_seq_close(&m->seq);
     engine_close(&m->engine);
     model_unref(&m->model);
+    documents_free(&m->docs);
+    secrets_free(&m->secrets);
     mem_free(m);
 }
 
@@ -156,6 +168,9 @@ static struct complete_request pipeline_request(struct inline_model *m, const st
                                      .len = r->len,
                                      .cursor = r->cursor,
                                      .path = r->path,
+                                     .docs = m->docs,
+                                     .secrets = m->secrets,
+                                     .is_window_only = m->is_window_only,
                                      .max_tokens = r->max_tokens ? r->max_tokens : DEFAULT_MAX_TOKENS,
                                      .max_prompt_tokens = r->max_prompt_tokens,
                                      .sampling = sampling,
@@ -171,21 +186,27 @@ bool inline_complete(struct inline_model *m, const struct inline_request *reques
 {
     struct errmsg msg = {0};
     struct complete_result done;
-    struct buf text;
+    struct buf text, explanation;
     buf_init(&text, SUGGESTION_MAX);
+    buf_init(&explanation, EXPLANATION_MAX);
     *result = (struct inline_result){0};
     /* Relaxed: the flag guards no other data. */
     atomic_store_explicit(&m->is_cancelled, false, memory_order_relaxed);
     enum err err = check_request(request, &msg);
     if (!err) {
         struct complete_request r = pipeline_request(m, request);
+        if (request->explain) r.explanation = &explanation;
         err = complete_run(m->seq, &m->fim, &r, &text, &done, &msg);
     }
     if (err) {
         report(error, &msg);
         buf_clear(&text);
+        buf_clear(&explanation);
         return false;
     }
+    if (explanation.len > 0) result->explanation = buf_take(&explanation);
+    buf_clear(&explanation);
+    result->mean_logprob = done.engine.mean_logprob;
     result->len = text.len;
     result->text = buf_take(&text);
     result->stop_reason = complete_stop_name(done.stop);
@@ -202,6 +223,7 @@ bool inline_complete(struct inline_model *m, const struct inline_request *reques
 void inline_result_clear(struct inline_result *result)
 {
     mem_free(result->text);
+    mem_free(result->explanation);
     *result = (struct inline_result){0};
 }
 

@@ -1,6 +1,8 @@
 /* One timed completion. */
 #include "cli/bench_ask.h"
 
+#include "context/builder.h"
+#include "model/model.h"
 #include "os/clock.h"
 
 struct listener {
@@ -23,9 +25,11 @@ static bool on_token(void *ctx, int32_t token, const char *bytes, size_t len)
 void bench_asker_clear(struct bench_asker *a)
 {
     token_list_clear(&a->prompt);
+    documents_free(&a->docs);
+    fim_memo_clear(&a->memo);
 }
 
-enum err bench_ask_prompt(struct bench_asker *a, const struct bench_text *t, struct errmsg *msg)
+static enum err ask_lines(struct bench_asker *a, const struct bench_text *t, struct errmsg *msg)
 {
     size_t start = a->lines_before < 0 ? 0 : bench_text_lines_before(t, t->cursor, a->lines_before);
     size_t end = a->lines_after < 0 ? t->len : bench_text_lines_after(t, t->cursor, a->lines_after);
@@ -34,7 +38,38 @@ enum err bench_ask_prompt(struct bench_asker *a, const struct bench_text *t, str
                            .suffix = t->text + t->cursor,
                            .suffix_len = end - t->cursor,
                            .path = a->path};
-    return fim_build(&a->fim, a->model, &in, a->max_prompt, &a->prompt, msg);
+    return fim_build(&a->fim, a->model, &in, a->max_prompt, &a->memo, &a->prompt, msg);
+}
+
+/* What changed since the last question reaches the document as one edit. */
+static enum err ask_builder(struct bench_asker *a, const struct bench_text *t, struct errmsg *msg)
+{
+    struct context c;
+    if (!a->docs) a->docs = documents_new();
+    enum err err = documents_open(a->docs, "bench", a->path, NULL, 0, t->text, t->len, msg);
+    if (err) return err;
+    struct context_input in = {.docs = a->docs,
+                               .doc = documents_find(a->docs, "bench"),
+                               .cursor = t->cursor,
+                               .tokenizer = a->model->tokenizer,
+                               .max_tokens = a->max_prompt};
+    err = context_build(&in, &c, msg);
+    if (err) return err;
+    struct fim_input prompt = {.prefix = c.prefix,
+                               .prefix_len = c.prefix_len,
+                               .suffix = c.suffix,
+                               .suffix_len = c.suffix_len,
+                               .path = c.path,
+                               .files = c.files,
+                               .n_files = c.n_files,
+                               .line_comment = in.doc->language->line_comment};
+    return fim_build(&a->fim, a->model, &prompt, a->max_prompt, &a->memo, &a->prompt, msg);
+}
+
+enum err bench_ask_prompt(struct bench_asker *a, const struct bench_text *t, struct errmsg *msg)
+{
+    bool has_lines = a->lines_before >= 0 || a->lines_after >= 0;
+    return has_lines ? ask_lines(a, t, msg) : ask_builder(a, t, msg);
 }
 
 enum err bench_ask(struct bench_asker *a, const struct bench_text *t, const atomic_bool *cancel,

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "cli/bench_text.h"
+#include "context/documents.h"
 #include "context/fim.h"
 #include "infer/engine.h"
 #include "model/tokenizer.h"
@@ -17,12 +18,15 @@ struct bench_asker {
     struct engine_seq *seq; /* borrowed */
     struct fim fim;
     const char *path; /* that the model is told */
-    /* Whole lines around the cursor's own that the prompt may hold, as llama.vim chooses them; negative: as
-     * many as fit. */
+    /* Whole lines around the cursor's own that the prompt may hold, as llama.vim chooses them; negative: what
+     * the context builder chooses. */
     int32_t lines_before, lines_after;
-    int32_t max_prompt;       /* tokens */
-    int32_t max_tokens;       /* of an answer */
-    struct token_list prompt; /* of the last question; owned, bench_asker_clear */
+    int32_t max_prompt; /* tokens */
+    int32_t max_tokens; /* of an answer */
+    /* Owned, bench_asker_clear. */
+    struct token_list prompt; /* of the last question */
+    struct documents *docs;   /* the text as an editor would keep it open */
+    struct fim_memo memo;
 };
 
 struct bench_answer {

@@ -1,104 +1,154 @@
-/* `inline bench context`: how long it takes to get from a large text to a prompt. Cold: the text arrives, is
- * checked, cut and tokenised. Edit: one more character is typed into it. */
+/* `inline bench context`: how long it takes to get from a document to a prompt, and how much of a prompt
+ * stays while somebody types. Cold: the text arrives, is checked, outlined, cut and tokenised. Edit: one more
+ * character is typed into it. Anchor: the cursor goes elsewhere, so that the window and what goes with it are
+ * chosen anew. Parse: what a syntax tree would cost besides; documents as long as these have none. */
+#include "cli/bench_context.h"
+
 #include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/bench.h"
-#include "cli/bench_ask.h"
+#include "cli/bench_code.h"
 #include "cli/cli.h"
 #include "complete/complete.h"
-#include "context/document.h"
+#include "context/secrets.h"
+#include "context/syntax.h"
 #include "model/model.h"
 #include "os/clock.h"
 
-#define N_COLD   100
-#define N_EDITS  1000
-#define TEXT_MAX ((size_t)16 << 20)
+#define N_COLD      100
+#define N_PARSES    20
+#define N_PLACES    40
+#define N_EDITS     1000
+#define LINES_COLD  3000
+#define LINES_USUAL 10000
+#define TEXT_MAX    ((size_t)16 << 20)
 
-struct report {
-    struct bench_asker a;
-    int64_t n_lines;
-    size_t n_bytes;
-    double cold_ms[N_COLD], edit_ms[N_EDITS];
+struct times {
+    double ms[N_EDITS];
+    int32_t n;
 };
 
-/* Lines as in a source file: each function is different from all others. */
-static void write_text(struct buf *out, int64_t n_lines)
-{
-    static const char *const body[] = {"static int function_%d(const struct item *items, int n)\n",
-                                       "{\n",
-                                       "    int total_%d = 0;\n",
-                                       "    for (int i = 0; i < n; i++) {\n",
-                                       "        if (items[i].kind == KIND_%d) continue;\n",
-                                       "        total_%d += items[i].value * %d;\n",
-                                       "    }\n",
-                                       "    return total_%d;\n",
-                                       "}\n",
-                                       "\n"};
-    const int n_body = sizeof body / sizeof *body;
-    for (int64_t i = 0; i < n_lines; i++) {
-        int number = (int)(i / n_body);
-        for (const char *c = body[i % n_body]; *c; c++) {
-            bool is_number = c[0] == '%' && c[1] == 'd';
-            if (is_number) buf_printf(out, "%d", number);
-            if (!is_number) buf_add_char(out, *c);
-            c += is_number;
-        }
-    }
-}
+struct report {
+    const struct model *model;
+    struct secrets *secrets;
+    int64_t n_lines, n_cold_lines;
+    size_t n_bytes, n_cold_bytes;
+    int32_t n_prompt;
+    struct times cold, parse, edit, anchor;
+    double memory_per_byte; /* of the document that was edited */
+    struct bench_reuse reuse;
+};
 
-/* Places all over the text, deterministic. */
-static size_t place(size_t len, int32_t i)
+enum err bench_document_open(const struct model *m, const struct secrets *secrets, const struct buf *text,
+                             struct bench_document *out, struct errmsg *msg)
 {
-    double share = 0.6180339887 * (i + 1); /* multiples of the golden ratio are spread evenly (Weyl) */
-    return (size_t)((double)len * (share - (int32_t)share));
-}
-
-static enum err time_cold(struct report *r, const struct buf *source, struct errmsg *msg)
-{
-    enum err err = OK;
-    for (int32_t i = 0; i < N_COLD && !err; i++) {
-        struct document *doc = NULL;
-        int64_t start = clock_ns();
-        err = document_new("bench.c", source->data, source->len, &doc, msg);
-        if (err) break;
-        struct bench_text t = {.text = doc->text, .len = doc->len, .cursor = place(doc->len, i)};
-        err = bench_ask_prompt(&r->a, &t, msg);
-        r->cold_ms[i] = clock_ms_since(start);
-        document_free(&doc);
-    }
+    *out = (struct bench_document){.model = m, .secrets = secrets, .docs = documents_new()};
+    fim_detect(m, &out->fim);
+    enum err err = documents_open(out->docs, "bench.c", "bench.c", NULL, 1, text->data, text->len, msg);
+    if (!err) out->doc = documents_find(out->docs, "bench.c");
     return err;
 }
 
-static enum err time_edits(struct report *r, struct bench_text *t, struct errmsg *msg)
+void bench_document_close(struct bench_document *d)
 {
-    static const char typed[] = "    total += items[i].value;\n";
-    const int32_t n_typed = (int32_t)sizeof typed - 1;
+    documents_free(&d->docs);
+    fim_memo_clear(&d->memo);
+    token_list_clear(&d->prompt);
+}
+
+enum err bench_document_ask(struct bench_document *d, size_t cursor, struct errmsg *msg)
+{
+    struct context c;
+    struct context_input in = {.docs = d->docs,
+                               .doc = d->doc,
+                               .secrets = d->secrets,
+                               .cursor = cursor,
+                               .tokenizer = d->model->tokenizer,
+                               .max_tokens = COMPLETE_PROMPT_TOKENS};
+    enum err err = context_build(&in, &c, msg);
+    if (err) return err;
+    d->is_anchored_anew = c.is_anchored_anew;
+    struct fim_input prompt = {.prefix = c.prefix,
+                               .prefix_len = c.prefix_len,
+                               .suffix = c.suffix,
+                               .suffix_len = c.suffix_len,
+                               .path = c.path,
+                               .files = c.files,
+                               .n_files = c.n_files};
+    return fim_build(&d->fim, d->model, &prompt, COMPLETE_PROMPT_TOKENS, &d->memo, &d->prompt, msg);
+}
+
+/* Starts of lines all over the text, deterministic. */
+static size_t place(const char *text, size_t len, int32_t i)
+{
+    double share = 0.6180339887 * (i + 1); /* multiples of the golden ratio are spread evenly (Weyl) */
+    size_t at = (size_t)((double)len * (share - (int32_t)share));
+    while (at > 0 && text[at - 1] != '\n') at--;
+    return at;
+}
+
+/* A whole parse, which long documents do without. */
+static void time_parse(const struct open_document *doc, struct times *t)
+{
+    struct syntax *s = syntax_new(doc->language);
+    int64_t start = clock_ns();
+    if (s && syntax_parse(s, doc->text.bytes, doc->text.len, 0)) t->ms[t->n++] = clock_ms_since(start);
+    syntax_free(&s);
+}
+
+static enum err time_cold(struct report *r, struct errmsg *msg)
+{
+    struct buf text;
+    buf_init(&text, TEXT_MAX);
+    bench_code_write(r->n_cold_lines, &text);
+    enum err err = text.err ? err_set(msg, text.err, "cannot write a text: %s", err_text(text.err)) : OK;
+    r->n_cold_bytes = text.len;
+    for (int32_t i = 0; i < N_COLD && !err; i++) {
+        struct bench_document d;
+        size_t cursor = place(text.data, text.len, i);
+        int64_t start = clock_ns();
+        err = bench_document_open(r->model, r->secrets, &text, &d, msg);
+        if (!err) err = bench_document_ask(&d, cursor, msg);
+        r->cold.ms[r->cold.n++] = clock_ms_since(start);
+        if (!err && i < N_PARSES) time_parse(d.doc, &r->parse);
+        bench_document_close(&d);
+    }
+    buf_clear(&text);
+    return err;
+}
+
+static enum err time_edits(struct report *r, struct bench_document *d, struct errmsg *msg)
+{
+    const int32_t n_typed = N_EDITS / N_PLACES;
+    size_t cursor = 0;
     enum err err = OK;
     for (int32_t i = 0; i < N_EDITS && !err; i++) {
         if (i % n_typed == 0) {
-            /* Go to the start of another line. It is computed once before keys follow. */
-            t->cursor = bench_text_lines_before(t, place(t->len, i), 0);
-            err = bench_ask_prompt(&r->a, t, msg);
+            cursor = place(d->doc->text.bytes, d->doc->text.len, i);
+            int64_t start = clock_ns();
+            err = bench_document_ask(d, cursor, msg);
+            if (i > 0) r->anchor.ms[r->anchor.n++] = clock_ms_since(start); /* the first is cold */
         }
         int64_t start = clock_ns();
-        if (!err && bench_text_insert(t, t->cursor, &typed[i % n_typed], 1))
+        if (!err && documents_splice(d->docs, d->doc, cursor, cursor, &bench_code_typed[i % n_typed], 1))
             err = err_set(msg, ERR_NOMEM, "not enough memory");
-        if (!err) err = bench_ask_prompt(&r->a, t, msg);
-        r->edit_ms[i] = clock_ms_since(start);
+        if (!err) err = bench_document_ask(d, ++cursor, msg);
+        r->edit.ms[r->edit.n++] = clock_ms_since(start);
     }
+    r->n_prompt = d->prompt.n;
     return err;
 }
 
-static void add_times(struct json *j, const char *key, double *ms, int32_t n)
+static void add_times(struct json *j, const char *key, struct times *t)
 {
     json_begin_object(j, key);
-    json_int(j, "samples", n);
-    json_num(j, "p50_ms", bench_percentile(ms, n, 0.5), 4);
-    json_num(j, "p99_ms", bench_percentile(ms, n, 0.99), 4);
-    json_num(j, "max_ms", bench_percentile(ms, n, 1), 4);
+    json_int(j, "samples", t->n);
+    json_num(j, "p50_ms", bench_percentile(t->ms, t->n, 0.5), 4);
+    json_num(j, "p99_ms", bench_percentile(t->ms, t->n, 0.99), 4);
+    json_num(j, "max_ms", bench_percentile(t->ms, t->n, 1), 4);
     json_end_object(j);
 }
 
@@ -109,56 +159,73 @@ static void print_json(struct report *r)
     buf_init(&out, 1 << 16);
     json_init(&j, &out);
     json_begin_object(&j, NULL);
-    json_str(&j, "model", r->a.model->name);
+    json_str(&j, "model", r->model->name);
     json_int(&j, "lines", r->n_lines);
     json_int(&j, "bytes", (int64_t)r->n_bytes);
-    json_int(&j, "prompt_tokens", r->a.prompt.n);
-    add_times(&j, "cold", r->cold_ms, N_COLD);
-    add_times(&j, "edit", r->edit_ms, N_EDITS);
+    json_int(&j, "cold_lines", r->n_cold_lines);
+    json_int(&j, "cold_bytes", (int64_t)r->n_cold_bytes);
+    json_int(&j, "prompt_tokens", r->n_prompt);
+    add_times(&j, "cold", &r->cold);
+    add_times(&j, "parse", &r->parse);
+    add_times(&j, "edit", &r->edit);
+    add_times(&j, "anchor", &r->anchor);
+    json_num(&j, "memory_per_byte", r->memory_per_byte, 2);
+    bench_reuse_json(&j, &r->reuse);
     json_end_object(&j);
     puts(buf_str(&out));
     buf_clear(&out);
 }
 
+static void print_times(const char *name, struct times *t)
+{
+    printf("%-24s %10.3f %10.3f ms\n", name, bench_percentile(t->ms, t->n, 0.5),
+           bench_percentile(t->ms, t->n, 0.99));
+}
+
 static void print_plain(struct report *r)
 {
-    printf("%s, %lld lines, %zu bytes, prompts of %d tokens\n", r->a.model->name, (long long)r->n_lines,
-           r->n_bytes, r->a.prompt.n);
+    printf("%s, %lld lines, %zu bytes (cold: %lld lines), prompts of %d tokens\n", r->model->name,
+           (long long)r->n_lines, r->n_bytes, (long long)r->n_cold_lines, r->n_prompt);
     printf("%-24s %10s %10s\n", "", "p50", "p99");
-    printf("%-24s %10.3f %10.3f ms\n", "cold", bench_percentile(r->cold_ms, N_COLD, 0.5),
-           bench_percentile(r->cold_ms, N_COLD, 0.99));
-    printf("%-24s %10.3f %10.3f ms\n", "after a character", bench_percentile(r->edit_ms, N_EDITS, 0.5),
-           bench_percentile(r->edit_ms, N_EDITS, 0.99));
+    print_times("cold", &r->cold);
+    if (r->parse.n) print_times("parse", &r->parse);
+    print_times("after a character", &r->edit);
+    print_times("elsewhere", &r->anchor);
+    printf("memory: %.1f times the text\n", r->memory_per_byte);
+    bench_reuse_print(&r->reuse);
+}
+
+static enum err measure_edits(struct report *r, struct errmsg *msg)
+{
+    struct bench_document d = {0};
+    struct buf text;
+    buf_init(&text, TEXT_MAX);
+    bench_code_write(r->n_lines, &text);
+    enum err err = text.err ? err_set(msg, text.err, "cannot write a text: %s", err_text(text.err)) : OK;
+    r->n_bytes = text.len;
+    if (!err) err = bench_document_open(r->model, r->secrets, &text, &d, msg);
+    if (!err) err = time_edits(r, &d, msg);
+    if (!err) r->memory_per_byte = (double)documents_bytes(d.docs) / (double)d.doc->text.len;
+    if (!err) err = bench_reuse(&d, &r->reuse, msg);
+    bench_document_close(&d);
+    buf_clear(&text);
+    return err;
 }
 
 static enum err measure(const char *path, int64_t n_lines, bool is_json, struct errmsg *msg)
 {
     struct model *model = NULL;
-    struct report r = {.n_lines = n_lines};
-    struct bench_text t = {0};
-    struct buf source;
-    buf_init(&source, TEXT_MAX);
-    write_text(&source, n_lines);
-    enum err err =
-        source.err ? err_set(msg, source.err, "cannot write a text: %s", err_text(source.err)) : OK;
-    if (!err) err = model_open(path, &model, msg);
-    if (!err) {
-        r.n_bytes = source.len;
-        r.a = (struct bench_asker){.model = model,
-                                   .path = "bench.c",
-                                   .lines_before = -1,
-                                   .lines_after = -1,
-                                   .max_prompt = COMPLETE_PROMPT_TOKENS};
-        fim_detect(model, &r.a.fim);
-        err = time_cold(&r, &source, msg);
-    }
-    if (!err && bench_text_insert(&t, 0, source.data, source.len))
-        err = err_set(msg, ERR_NOMEM, "not enough memory");
-    if (!err) err = time_edits(&r, &t, msg);
-    if (!err) (is_json ? print_json : print_plain)(&r);
-    bench_asker_clear(&r.a);
-    bench_text_clear(&t);
-    buf_clear(&source);
+    struct report *r = MEM_NEW(struct report);
+    r->n_lines = n_lines;
+    r->n_cold_lines = n_lines < LINES_COLD ? n_lines : LINES_COLD;
+    enum err err = model_open(path, &model, msg);
+    if (!err) err = secrets_new(&(struct secrets_options){0}, &r->secrets, msg);
+    r->model = model;
+    if (!err) err = time_cold(r, msg);
+    if (!err) err = measure_edits(r, msg);
+    if (!err) (is_json ? print_json : print_plain)(r);
+    secrets_free(&r->secrets);
+    mem_free(r);
     model_unref(&model);
     return err;
 }
@@ -166,7 +233,7 @@ static enum err measure(const char *path, int64_t n_lines, bool is_json, struct 
 int bench_context(int argc, char **argv, const struct settings *s)
 {
     bool is_json = false;
-    int64_t n_lines = 10000;
+    int64_t n_lines = LINES_USUAL;
     const struct cli_option options[] = {
         {"json", CLI_FLAG, &is_json, 0, 0}, {"lines", CLI_INT, &n_lines, 100, 100000}, {0}};
     int n_args;

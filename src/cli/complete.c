@@ -1,5 +1,6 @@
 /* inline complete: one suggestion for a place in a file, by the daemon if one runs, else as a client of the C
  * API like any other program. */
+#include <limits.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -25,6 +26,7 @@ struct options {
     bool is_json, is_stream, is_show;
     const char *color; /* "auto", "always", "never" */
     const char *name;  /* shown to the model instead of the path */
+    const char *file;  /* absolute; null for standard input */
     double temperature, top_p, min_p, repeat_penalty;
     int64_t top_k, seed, max_prompt_tokens, max_prompt_ms, max_predict_ms;
     bool infill, no_daemon;
@@ -104,6 +106,7 @@ static void add_json(struct buf *out, const struct outcome *o)
     json_str(&j, "detected", o->info.fim_detected);
     json_end_object(&j);
     json_str(&j, "stop_reason", o->result.stop_reason);
+    json_num(&j, "mean_logprob", o->result.mean_logprob, 4);
     json_begin_object(&j, "timings");
     json_num(&j, "load_ms", o->info.load_ms, 3);
     json_int(&j, "prompt_tokens", o->result.prompt_tokens);
@@ -115,6 +118,8 @@ static void add_json(struct buf *out, const struct outcome *o)
     json_num(&j, "generate_ms", o->result.generate_ms, 3);
     json_num(&j, "total_ms", o->total_ms, 3);
     json_end_object(&j);
+    const char *why = o->result.explanation;
+    if (why) json_raw(&j, "explanation", why, strlen(why));
     json_end_object(&j);
     buf_add_char(out, '\n');
 }
@@ -178,7 +183,8 @@ static struct inline_request request_from(const struct options *options, const s
                                .infill = options->infill,
                                .max_prompt_ms = (double)options->max_prompt_ms,
                                .max_predict_ms = (double)options->max_predict_ms,
-                               .seed = (uint64_t)options->seed};
+                               .seed = (uint64_t)options->seed,
+                               .explain = options->is_json};
     if (options->is_stream) r.on_text = options->is_json ? stream_json : stream_plain;
     return r;
 }
@@ -199,7 +205,7 @@ static bool complete_by_daemon(const struct options *options, const struct setti
     struct errmsg msg = {0};
     struct inline_request request = request_from(options, s, o);
     if (options->no_daemon || !complete_daemon_suits(&request, s)) return false;
-    enum err err = complete_daemon_ask(&request, s, &answer, &msg);
+    enum err err = complete_daemon_ask(&request, options->file, s, &answer, &msg);
     if (err == ERR_NOT_FOUND) return false;
     if (err) {
         *status = cli_fail(&msg);
@@ -248,7 +254,10 @@ static int complete_at(const struct document *doc, size_t cursor, const struct o
                                   .kv_dir = s->kv_mb > 0 ? "" : NULL,
                                   .kv_disk_bytes = (int64_t)s->kv_mb * 1000000,
                                   .move = strcmp(s->move, "on") == 0,
-                                  .no_speculation = strcmp(s->speculation, "off") == 0};
+                                  .no_speculation = strcmp(s->speculation, "off") == 0,
+                                  .window_only = strcmp(s->builder, "off") == 0,
+                                  .secret_files = s->secret_files,
+                                  .secret_contents = s->secret_contents};
     struct inline_model *m = inline_open(path, &open, error);
     mem_free(path);
     if (!m) return fail_with(error);
@@ -300,7 +309,11 @@ int cli_complete(int argc, char **argv, const struct settings *s)
     if (!cli_parse(argc, argv, table, &n_args) || !check_options(&o)) return CLI_USAGE;
     if (n_args != 1) return cli_usage_error("name one file to complete, or - for standard input");
     const char *file = argv[1];
-    if (!o.name && strcmp(file, "-") != 0) o.name = file;
+    char absolute[PATH_MAX];
+    if (strcmp(file, "-") != 0) {
+        if (!o.name) o.name = file;
+        o.file = realpath(file, absolute);
+    }
 
     struct errmsg msg = {0};
     struct document *doc = NULL;

@@ -15,6 +15,7 @@ bool complete_daemon_suits(const struct inline_request *r, const struct settings
     /* Model and engine are those that the daemon was started with. The HTTP API has no window of its own, and
      * counts max_predict_ms from the first line's end, as llama-server does. */
     return !settings_has_override(s, "model.") && !settings_has_override(s, "engine.") &&
+           !settings_has_override(s, "context.") && !settings_has_override(s, "privacy.") &&
            r->max_prompt_tokens == 0 && r->max_predict_ms == 0;
 }
 
@@ -34,7 +35,7 @@ static void add_sampling(struct json *j, const struct inline_request *r)
     json_end_array(j);
 }
 
-static void write_body(const struct inline_request *r, struct buf *out)
+static void write_body(const struct inline_request *r, const char *file, struct buf *out)
 {
     struct json j;
     json_init(&j, out);
@@ -42,10 +43,12 @@ static void write_body(const struct inline_request *r, struct buf *out)
     json_str_len(&j, "input_prefix", r->text, r->cursor);
     json_str_len(&j, "input_suffix", r->text + r->cursor, r->len - r->cursor);
     if (r->path) json_str(&j, "filename", r->path);
+    if (file) json_str(&j, "file", file);
     json_int(&j, "n_predict", r->max_tokens);
     if (r->max_prompt_ms > 0) json_num(&j, "t_max_prompt_ms", r->max_prompt_ms, 3);
     add_sampling(&j, r);
     json_str(&j, "priority", "asked");
+    if (r->explain) json_flag(&j, "explain", true);
     json_flag(&j, "stream", true);
     json_end_object(&j);
 }
@@ -81,6 +84,16 @@ static const char *keep(struct complete_daemon_answer *a, int i, const struct js
     return a->strings[i] = mem_dup_str(text ? text : "");
 }
 
+static void take_explanation(struct complete_daemon_answer *a, const struct json_value *own)
+{
+    struct buf text;
+    const struct json_value *explanation = json_get(own, "explanation");
+    buf_init(&text, TEXT_MAX);
+    if (explanation) json_write_value(explanation, &text);
+    if (text.len > 0 && !a->result.explanation) a->result.explanation = buf_take(&text);
+    buf_clear(&text);
+}
+
 static void take_last(struct complete_daemon_answer *a, const struct json_value *event)
 {
     const struct json_value *own = json_get(event, "inline"), *fim = json_get(event, "fim");
@@ -95,6 +108,8 @@ static void take_last(struct complete_daemon_answer *a, const struct json_value 
     a->result.generated_tokens = number(event, "tokens_predicted");
     a->result.drafted_tokens = number(own, "drafted");
     a->result.accepted_tokens = number(own, "accepted");
+    take_explanation(a, own);
+    (void)json_get_num(json_get(own, "mean_logprob"), &a->result.mean_logprob);
     a->result.prompt_ms = milliseconds(timings, "prompt_ms");
     a->result.generate_ms = milliseconds(timings, "predicted_ms");
 }
@@ -116,12 +131,12 @@ static enum err on_event(void *ctx, const struct json_value *event)
     return l->text.err;
 }
 
-static enum err ask(const struct inline_request *r, const char *socket, struct listener *l,
+static enum err ask(const struct inline_request *r, const char *file, const char *socket, struct listener *l,
                     struct errmsg *msg)
 {
     struct buf body;
     buf_init(&body, BODY_MAX);
-    write_body(r, &body);
+    write_body(r, file, &body);
     enum err err = body.err ? err_set(msg, body.err, "the file is too large to be sent to the daemon")
                             : ask_events(socket, "/infill", body.data, body.len, on_event, l, msg);
     buf_clear(&body);
@@ -130,7 +145,7 @@ static enum err ask(const struct inline_request *r, const char *socket, struct l
     return err;
 }
 
-enum err complete_daemon_ask(const struct inline_request *r, const struct settings *s,
+enum err complete_daemon_ask(const struct inline_request *r, const char *file, const struct settings *s,
                              struct complete_daemon_answer *out, struct errmsg *msg)
 {
     struct listener l = {.r = r, .answer = out};
@@ -138,7 +153,7 @@ enum err complete_daemon_ask(const struct inline_request *r, const struct settin
     *out = (struct complete_daemon_answer){0};
     if (cli_socket(s, &socket, msg)) return ERR_NOT_FOUND; /* no place for a socket, no daemon */
     buf_init(&l.text, TEXT_MAX);
-    enum err err = ask(r, socket, &l, msg);
+    enum err err = ask(r, file, socket, &l, msg);
     mem_free(socket);
     out->result.len = l.text.len;
     out->result.text = buf_take(&l.text);
@@ -149,6 +164,7 @@ enum err complete_daemon_ask(const struct inline_request *r, const struct settin
 void complete_daemon_clear(struct complete_daemon_answer *a)
 {
     mem_free(a->result.text);
+    mem_free(a->result.explanation);
     for (int i = 0; i < 5; i++) mem_free(a->strings[i]);
     *a = (struct complete_daemon_answer){0};
 }

@@ -20,9 +20,11 @@ struct complete_daemon_answer { /* views into `strings` */
 /* The daemon can be asked: for nothing that it does otherwise than this command with these settings would. */
 bool complete_daemon_suits(const struct inline_request *r, const struct settings *s);
 
-/* ERR_NOT_FOUND: there is no daemon, or it has no model yet; nothing was printed. */
-MUST_CHECK enum err complete_daemon_ask(const struct inline_request *r, const struct settings *s,
-                                        struct complete_daemon_answer *out, struct errmsg *msg);
+/* file: where the text is on this machine, or null. ERR_NOT_FOUND: there is no daemon, or it has no model
+ * yet; nothing was printed. */
+MUST_CHECK enum err complete_daemon_ask(const struct inline_request *r, const char *file,
+                                        const struct settings *s, struct complete_daemon_answer *out,
+                                        struct errmsg *msg);
 void complete_daemon_clear(struct complete_daemon_answer *a);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "cli/cli.h"
 #include "complete/service.h"
+#include "context/secrets.h"
 #include "os/dirs.h"
 #include "serve/daemon.h"
 
@@ -27,14 +28,19 @@ static enum err reload(void *ctx, const char **token, const char **origins, stru
     return OK;
 }
 
-static struct service_options service_from(const struct settings *s)
+static struct service_options service_from(const struct settings *s, const struct secrets *secrets)
 {
     struct service_options o = {.models_dir = s->models_dir,
                                 .default_model = s->model,
                                 .n_ctx = s->n_ctx,
                                 .n_active = s->sequences,
                                 .window_ms = s->window_ms,
-                                .max_tokens = s->max_tokens};
+                                .max_tokens = s->max_tokens,
+                                .prompt_tokens = s->prompt_tokens,
+                                .min_confidence = s->confidence / 100.0,
+                                .is_window_only = strcmp(s->builder, "off") == 0,
+                                .has_no_projects = strcmp(s->project, "off") == 0,
+                                .secrets = secrets};
     o.engine = (struct engine_options){
         .n_threads = s->threads,
         .cpus = *s->cpus ? s->cpus : NULL,
@@ -75,8 +81,11 @@ int cli_serve(int argc, char **argv, const struct settings *s)
     struct errmsg msg = {0};
     char *socket = NULL;
     struct reloaded reloaded = {.start = s};
-    struct service_options service = service_from(s);
-    enum err err = cli_socket(s, &socket, &msg);
+    struct secrets *secrets = NULL;
+    struct secrets_options patterns = {.names = s->secret_files, .contents = s->secret_contents};
+    enum err err = secrets_new(&patterns, &secrets, &msg);
+    struct service_options service = service_from(s, secrets);
+    if (!err) err = cli_socket(s, &socket, &msg);
     if (!err) {
         struct daemon_options o = {.listen = s->listen,
                                    .listen_if_free = is_optional,
@@ -92,6 +101,7 @@ int cli_serve(int argc, char **argv, const struct settings *s)
         err = daemon_run(&o, &msg);
     }
     settings_clear(&reloaded.now);
+    secrets_free(&secrets);
     mem_free(socket);
     return err ? cli_fail(&msg) : CLI_OK;
 }

@@ -70,6 +70,26 @@ static const struct row rows[] = {
      "processors that worker threads stay on, as in 0-3,6; unset: wherever the system puts them"},
     {"complete.max_tokens", NULL, "--max-tokens", INTEGER, FIELD(max_tokens), "64", 1, 4096, NULL,
      "longest suggestion, in tokens"},
+    {"complete.confidence", NULL, NULL, INTEGER, FIELD(confidence), "0", 0, 100, NULL,
+     "how sure the model must be of what is shown to somebody who types: the percentage that its words' "
+     "probabilities have on (geometric) average; 0: everything is shown"},
+    {"context.builder", NULL, NULL, CHOICE, FIELD(builder), "on", 0, 0, "on off",
+     "show the model what else in the file, in open documents and in the project helps; off: the text around "
+     "the cursor only"},
+    {"context.project", NULL, NULL, CHOICE, FIELD(project), "on", 0, 0, "on off",
+     "index what the files of an editor's folders define, in the background and in memory only; ignored "
+     "files "
+     "(.gitignore, .inlineignore) are left out"},
+    {"context.tokens", NULL, NULL, INTEGER, FIELD(prompt_tokens), "2048", 128, 1 << 20, NULL,
+     "tokens that a prompt has at most; one for a new place has about half as many, typing adds to it"},
+    {"privacy.files", NULL, NULL, TEXT, FIELD(secret_files), "", 0, 0, NULL,
+     "names of further files that hold secrets (*, ? and [] as in the shell; separated by spaces): nothing "
+     "in them "
+     "is ever shown to a model; .env, private keys and the like always count"},
+    {"privacy.contents", NULL, NULL, TEXT, FIELD(secret_contents), "", 0, 0, NULL,
+     "a regular expression for further secrets within texts: what it matches, or its first group, is masked "
+     "in "
+     "prompts"},
     {"cache.packs_mb", NULL, NULL, INTEGER, FIELD(packs_mb), "8000", 1, 1 << 20, NULL,
      "megabytes that the copies of model.pack may take on disk; the least recently used go first"},
     {"cache.kv_mb", NULL, NULL, INTEGER, FIELD(kv_mb), "1000", 0, 1 << 20, NULL,

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 
-#define SETTINGS_COUNT 24
+#define SETTINGS_COUNT 30
 
 /* Strings are owned by the settings; "" means not set. */
 struct settings {
@@ -26,6 +26,12 @@ struct settings {
     int32_t sequences;            /* engine.sequences */
     char *cpus;                   /* engine.cpus: list, or "" */
     int32_t max_tokens;           /* complete.max_tokens */
+    int32_t confidence;           /* complete.confidence; percent */
+    char *builder;                /* context.builder: "on" or "off" */
+    char *project;                /* context.project: "on" or "off" */
+    int32_t prompt_tokens;        /* context.tokens */
+    char *secret_files;           /* privacy.files: shell patterns */
+    char *secret_contents;        /* privacy.contents: a regular expression */
     int32_t packs_mb;             /* cache.packs_mb */
     int32_t kv_mb;                /* cache.kv_mb; 0: nothing is saved */
     char *listen;                 /* serve.listen: "ADDR:PORT"; "": none */

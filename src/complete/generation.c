@@ -3,27 +3,52 @@
 
 #include <string.h>
 
+#include "complete/chars.h"
 #include "os/clock.h"
 
-static struct stop_place document_place(const struct fim *fim, const struct prompt_input *in,
-                                        const struct prompt *prompt)
+/* The last line in text[0..len) that is not blank; null if there is none. */
+static const char *last_line(const char *text, size_t len, size_t *line_len)
+{
+    size_t end = chars_trimmed_len(text, len);
+    const char *newline = end > 0 ? memrchr(text, '\n', end) : NULL;
+    const char *line = newline ? newline + 1 : text;
+    *line_len = end - (size_t)(line - text);
+    return end > 0 ? line : NULL;
+}
+
+static struct stop_place document_place(const struct fim *fim, const struct prompt_input *in)
 {
     const char *newline = in->before_len > 0 ? memrchr(in->before, '\n', in->before_len) : NULL;
     size_t line = newline ? (size_t)(newline - in->before) + 1 : 0;
-    return (struct stop_place){.line_prefix = in->before + line,
+    struct stop_place place = {.line_prefix = in->before + line,
                                .line_prefix_len = in->before_len - line,
                                .suffix = in->after,
                                .suffix_len = in->after_len,
-                               .is_prefix_only = fim->order == FIM_PREFIX_ONLY,
-                               .hides_space = prompt->hides_space};
+                               .is_prefix_only = fim->order == FIM_PREFIX_ONLY};
+    place.above = last_line(in->before, line, &place.above_len);
+    return place;
+}
+
+static int32_t set_marks(const struct fim *fim, struct stop_word *out)
+{
+    const char *marks[FIM_MAX_MARKS];
+    int32_t n = fim_marks(fim, marks);
+    for (int32_t i = 0; i < n; i++) out[i] = (struct stop_word){marks[i], strlen(marks[i])};
+    return n;
 }
 
 void generation_init(struct generation *g, const struct fim *fim, const struct prompt_input *in,
-                     const struct prompt *prompt, const struct generation_rules *rules, struct buf *out)
+                     const struct generation_rules *rules, struct buf *out)
 {
     *g = (struct generation){.fim = fim, .rules = *rules, .out = out};
     struct stop_place place = {.line_prefix = "", .suffix = "", .is_raw = true};
-    if (!in->is_raw) place = document_place(fim, in, prompt);
+    if (!in->is_raw) {
+        place = document_place(fim, in);
+        place.extent = rules->extent;
+        place.language = rules->language;
+        place.n_marks = set_marks(fim, g->marks);
+        place.marks = g->marks;
+    }
     place.words = rules->words;
     place.n_words = rules->n_words;
     place.min_indent = rules->min_indent;
@@ -76,6 +101,12 @@ static enum complete_stop why_stopped(const struct generation *g, enum engine_st
     if (stop == ENGINE_STOP_TIME || g->is_late) return COMPLETE_TIME;
     if (stop == ENGINE_STOP_EOG || g->is_ended) return COMPLETE_EOG;
     switch (g->stop.why) {
+    case STOP_MARK: /* as if it had ended with the token itself */
+        return COMPLETE_EOG;
+    case STOP_LINE:
+        return COMPLETE_LINE;
+    case STOP_UNIT:
+        return COMPLETE_UNIT;
     case STOP_SUFFIX:
         return COMPLETE_SUFFIX;
     case STOP_REPETITION:

@@ -22,16 +22,19 @@ struct generation_rules {
     enum document_eol eol; /* of the answer */
     const struct stop_word *words;
     int32_t n_words;
-    int32_t min_indent; /* stop_place */
+    int32_t min_indent; /* stop_place; not in the answer to a raw prompt: */
+    enum stop_extent extent;
+    const struct language *language; /* null: not known */
     double two_line_ms; /* counted from the first token, in force once there is a second line; 0: none */
     /* Pieces of the answer as they become certain; false ends it. Or null. */
     bool (*on_text)(void *ctx, const char *text, size_t len);
     void *ctx;
 };
 
-struct generation {
+struct generation { /* stays where it was initialised */
     const struct fim *fim;
     struct generation_rules rules;
+    struct stop_word marks[FIM_MAX_MARKS];
     struct stop stop;
     struct buf *out;     /* the caller's */
     size_t emitted;      /* bytes of stop.text that were appended to out */
@@ -41,9 +44,9 @@ struct generation {
     bool is_late;        /* two_line_ms are over */
 };
 
-/* The input, the prompt made of it and out stay until generation_clear. The answer is appended to out. */
+/* The input and out stay until generation_clear. The answer is appended to out. */
 void generation_init(struct generation *g, const struct fim *fim, const struct prompt_input *in,
-                     const struct prompt *prompt, const struct generation_rules *rules, struct buf *out);
+                     const struct generation_rules *rules, struct buf *out);
 void generation_clear(struct generation *g); /* tolerates a zeroed one */
 
 /* An engine_token_fn; ctx is the generation. */

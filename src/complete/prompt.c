@@ -5,44 +5,63 @@
 
 #include "model/model.h"
 
-/* Whether the tokenizer holds the last space of an indentation together with the word after it. Most
- * byte-level BPEs do; Gemma's vocabulary, for one, has tokens for whole indentations. */
-static bool joins_indent(const struct tokenizer *t)
+/* Tokens that are taken off at most. A word's beginning that its user has typed has seldom more. */
+#define HEAL_TOKENS 3
+
+struct longer_token {
+    size_t len; /* of a text */
+    bool is_there;
+};
+
+static void note_longer(void *ctx, int32_t id, size_t piece_len)
 {
-    static const char sample[] = "\n    return";
-    struct token_list tokens = {0};
-    size_t len = 0;
-    const char *last = NULL;
-    if (!tokenizer_encode(t, sample, strlen(sample), 0, &tokens) && tokens.n > 0) {
-        last = tokenizer_piece(t, tokens.ids[tokens.n - 1], &len);
-    }
-    token_list_clear(&tokens);
-    return len > 0 && last[0] == ' ';
+    (void)id;
+    struct longer_token *longer = ctx;
+    if (piece_len > longer->len) longer->is_there = true;
 }
 
-/* A space before the cursor is kept from a model without FIM if its tokens would hold it together with what
- * follows: a prompt that ends in such a space leads it astray. FIM models have seen text cut anywhere. */
-static bool hides_space(const struct fim *fim, const struct tokenizer *t, const struct prompt_input *in)
+/* Token healing: the end of the prompt is a place where somebody stopped typing, not one where a token ends.
+ * "retu" has other tokens than the beginning of "return"; a model that has not learned from such splits is
+ * led astray by them, as by an indentation whose last space its tokens hold together with the word after it.
+ * So the last tokens go if their text begins some longer token, as many as do, and the answer has to begin
+ * with that text. Models with FIM tokens have learned from splits at any character: they see the prompt as
+ * it is. */
+static void heal_end(const struct tokenizer *t, struct prompt *p)
 {
-    size_t len = in->before_len;
-    if (fim->order != FIM_PREFIX_ONLY || len == 0 || in->before[len - 1] != ' ') return false;
-    bool is_single = len < 2 || in->before[len - 2] != ' ';
-    return is_single || joins_indent(t);
+    char text[PROMPT_HEAL_MAX];
+    size_t len = 0, piece_len;
+    int32_t n = p->tokens.n;
+    for (int32_t i = n - 1; i > 0 && n - i <= HEAL_TOKENS; i--) {
+        const char *piece = tokenizer_piece(t, p->tokens.ids[i], &piece_len);
+        if (piece_len == 0 || piece_len > sizeof text - len) break;
+        memmove(text + piece_len, text, len);
+        memcpy(text, piece, piece_len);
+        len += piece_len;
+        struct longer_token longer = {.len = len};
+        tokenizer_each_start(t, text, len, note_longer, &longer);
+        if (!longer.is_there) continue;
+        memcpy(p->heal, text, len);
+        p->heal_len = len;
+        p->tokens.n = i;
+    }
 }
 
 static enum err build_document(const struct fim *fim, const struct model *m, const struct prompt_input *in,
-                               int32_t max_tokens, struct prompt *out, struct errmsg *msg)
+                               int32_t max_tokens, struct fim_memo *memo, struct prompt *out,
+                               struct errmsg *msg)
 {
-    out->hides_space = hides_space(fim, m->tokenizer, in);
     struct fim_input input = {.prefix = in->before,
-                              .prefix_len = in->before_len - out->hides_space,
+                              .prefix_len = in->before_len,
                               .suffix = in->after,
                               .suffix_len = in->after_len,
                               .path = in->path,
+                              .repo = in->repo,
+                              .line_comment = in->line_comment,
                               .files = in->files,
                               .n_files = in->n_files};
-    enum err err = fim_build(fim, m, &input, max_tokens, &out->tokens, msg);
+    enum err err = fim_build(fim, m, &input, max_tokens, memo, &out->tokens, msg);
     if (err) return err;
+    if (fim->order == FIM_PREFIX_ONLY) heal_end(m->tokenizer, out);
     out->move_from = fim_suffix_start(fim, &out->tokens);
     err = fim_draft_text(fim, &out->tokens, &out->drafts);
     return err ? err_set(msg, err, "cannot prepare the prompt: %s", err_text(err)) : OK;
@@ -106,12 +125,12 @@ static enum err build_raw(const struct model *m, const struct prompt_input *in, 
 }
 
 enum err prompt_build(const struct fim *fim, const struct model *m, const struct prompt_input *in,
-                      int32_t max_tokens, struct prompt *out, struct errmsg *msg)
+                      int32_t max_tokens, struct fim_memo *memo, struct prompt *out, struct errmsg *msg)
 {
     *out = (struct prompt){0};
     if (max_tokens < 1) return err_set(msg, ERR_LIMIT, "no room for a prompt");
     return in->is_raw ? build_raw(m, in, max_tokens, out, msg)
-                      : build_document(fim, m, in, max_tokens, out, msg);
+                      : build_document(fim, m, in, max_tokens, memo, out, msg);
 }
 
 void prompt_clear(struct prompt *p)

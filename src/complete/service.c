@@ -7,14 +7,18 @@
 #include <xxhash.h>
 
 #include "base/mem.h"
-#include "complete/likeness.h"
+#include "complete/complete.h"
+#include "complete/explain.h"
+#include "complete/question.h"
 #include "complete/service_impl.h"
+#include "model/model.h"
 #include "os/clock.h"
 #include "os/pool.h"
 #include "watch/metrics.h"
 
 #define DEFAULT_WAITING 256
 #define DEFAULT_TOKENS  64
+#define EXPLANATION_MAX ((size_t)1 << 20) /* of JSON; a prompt is far shorter */
 
 static void wake(const struct service *s)
 {
@@ -43,6 +47,9 @@ enum err service_new(const struct service_options *o, struct service **out, stru
     s->o.engine.pack_dir = dup_or_null(o->engine.pack_dir);
     if (s->o.max_waiting <= 0) s->o.max_waiting = DEFAULT_WAITING;
     if (s->o.max_tokens <= 0) s->o.max_tokens = DEFAULT_TOKENS;
+    if (s->o.prompt_tokens <= 0) s->o.prompt_tokens = COMPLETE_PROMPT_TOKENS;
+    s->clients = clients_new();
+    s->projects = projects_new(o->secrets);
     service_mail_open(&s->box, o->wake, o->ctx);
     service_watch_init(s);
     service_model_init(s);
@@ -57,6 +64,12 @@ static void unlink_ticket(struct service *s, struct service_ticket *t)
     s->n_tickets--;
 }
 
+static void free_ticket(struct service_ticket *t)
+{
+    buf_clear(&t->explanation);
+    mem_free(t);
+}
+
 void service_free(struct service **sp)
 {
     struct service *s = *sp;
@@ -68,10 +81,11 @@ void service_free(struct service **sp)
     while (s->first) {
         struct service_ticket *t = s->first;
         unlink_ticket(s, t);
-        mem_free(t);
+        free_ticket(t);
     }
     service_model_clear(s);
-    origin_clear(&s->origins);
+    clients_free(&s->clients);
+    projects_free(&s->projects);
     pool_free(&s->workers);
     mem_free((void *)s->o.models_dir);
     mem_free((void *)s->o.default_model);
@@ -157,19 +171,35 @@ static enum err find_run(struct service *s, struct service_loaded *m, struct sna
     return OK;
 }
 
+#define TYPED_BYTES ((size_t)256) /* an accepted suggestion and what was typed after it */
+#define ALIKE_BYTES ((size_t)32)  /* that two texts must share: short ones begin alike by chance */
+
+/* Raw prompts say nothing about where their texts are from; only one that continues the other counts, as
+ * typing at the end does. */
+static bool is_continued(const struct prompt_input *a, const struct prompt_input *b)
+{
+    if (!a->is_raw || !b->is_raw || !a->text || !b->text) return false;
+    size_t len = a->text_len < b->text_len ? a->text_len : b->text_len;
+    size_t more = a->text_len + b->text_len - 2 * len;
+    return len >= ALIKE_BYTES && more <= TYPED_BYTES && memcmp(a->text, b->text, len) == 0;
+}
+
 static bool is_same_document(const struct service_ticket *older, const struct service_ticket *newer)
 {
     if (older->client != newer->client || older->document != newer->document) return false;
     if (newer->document) return true;
+    if (!newer->run) return false;
     if (older->priority > SERVICE_TYPING) return false; /* says nothing about where the cursor is */
-    return likeness_is_same_document(&older->run->snapshot.input, &newer->run->snapshot.input);
+    return is_continued(&older->run->snapshot.input, &newer->run->snapshot.input);
 }
 
 static void supersede(struct service *s, const struct service_ticket *newer)
 {
     if (newer->priority > SERVICE_TYPING) return;
     for (struct service_ticket *t = s->first; t; t = t->next) {
-        if (t == newer || is_answered(t) || t->run == newer->run || !is_same_document(t, newer)) continue;
+        if (t == newer || is_answered(t) || (newer->run && t->run == newer->run) ||
+            !is_same_document(t, newer))
+            continue;
         settle(s, t, SERVICE_SUPERSEDED, "superseded by a newer request for the same document");
     }
 }
@@ -206,19 +236,110 @@ static struct service_ticket *new_ticket(struct service *s, const struct service
                                  .on_done = r->on_done,
                                  .ctx = r->ctx,
                                  .priority = r->priority,
+                                 .is_automatic = r->is_automatic,
+                                 .quiet = "",
                                  .client = hash_str(0, r->client),
                                  .start_ns = clock_ns()};
     if (r->document && *r->document) t->document = hash_str(t->client, r->document);
+    buf_init(&t->explanation, EXPLANATION_MAX);
     *(s->last ? &s->last->next : &s->first) = t;
     s->last = t;
     s->n_tickets++;
     return t;
 }
 
+/* Show nothing, with a reason; what was asked before in this document is out of date all the same. */
+static void hush(struct service *s, struct service_ticket *t, const char *quiet)
+{
+    supersede(s, t);
+    t->quiet = quiet;
+    settle(s, t, SERVICE_OK, "");
+}
+
+/* The document that the request is about, and its project. */
+static enum err find_document(struct service *s, struct service_ticket *t, const struct service_request *r,
+                              struct context_input *in, struct errmsg *msg)
+{
+    const char *path = r->path;
+    in->docs = r->docs;
+    in->doc = r->doc;
+    if (r->root) in->project = projects_find(s->projects, r->root);
+    if (!in->doc) {
+        if (r->file) in->project = projects_of_file(s->projects, r->file, &path);
+        in->docs = clients_documents(s->clients, t->client);
+        in->doc = clients_document(s->clients, in->docs, path, r->text, r->len, r->cursor);
+        if (!in->doc) return err_set(msg, ERR_LIMIT, "a document of %zu bytes is too large", r->len);
+    }
+    if (!t->document) t->document = hash_str(t->client, in->doc->uri);
+    documents_visit(in->docs, in->doc);
+    return OK;
+}
+
+static const char *name_of_folder(const char *root)
+{
+    const char *slash = strrchr(root, '/');
+    return slash && slash[1] ? slash + 1 : NULL;
+}
+
+/* Ask in a document. OK without a run: the ticket is hushed. */
+static enum err ask(struct service *s, struct service_ticket *t, struct service_loaded *m,
+                    const struct service_request *r, const struct snapshot_limits *limits,
+                    struct snapshot *out, struct errmsg *msg)
+{
+    int64_t start = clock_ns();
+    struct question q;
+    struct context_input in = {.cursor = r->cursor,
+                               .secrets = s->o.secrets,
+                               .tokenizer = m->model->tokenizer,
+                               .files = r->files,
+                               .n_files = r->n_files,
+                               .max_tokens = limits->max_prompt,
+                               .is_window_only = s->o.is_window_only};
+    enum err err = find_document(s, t, r, &in, msg);
+    if (!err && r->cursor > in.doc->text.len) {
+        err = err_set(msg, ERR_ARG, "the cursor, byte %zu, is behind the end of the text of %zu bytes",
+                      r->cursor, in.doc->text.len);
+    }
+    if (!err) err = question_ask(&in, &q, msg);
+    if (err) return err;
+    t->context_ms = clock_ms_since(start);
+    if (r->root) q.input.repo = name_of_folder(r->root);
+    if (r->wants_explanation) explain_write(&q, in.doc, &t->explanation);
+    if (q.is_secret_file || (r->is_automatic && *q.quiet)) {
+        hush(s, t, q.quiet);
+        return OK;
+    }
+    return snapshot_take(r, limits, &q, out, msg);
+}
+
+static void submit_to(struct service *s, struct service_ticket *t, struct service_loaded *m,
+                      const struct service_request *r)
+{
+    struct errmsg why = {0};
+    struct snapshot snapshot = {0};
+    struct snapshot_limits limits =
+        snapshot_limits(r, scheduler_n_ctx(m->scheduler), s->o.max_tokens, s->o.prompt_tokens);
+    if (r->priority <= SERVICE_TYPING) projects_pause(s->projects);
+    bool is_document = r->doc || r->text;
+    enum err err = is_document ? ask(s, t, m, r, &limits, &snapshot, &why)
+                               : snapshot_take(r, &limits, NULL, &snapshot, &why);
+    if (err) {
+        settle(s, t, err == ERR_NOMEM ? SERVICE_ERROR : SERVICE_BAD, why.text);
+        return;
+    }
+    if (*t->quiet) return;
+    err = find_run(s, m, &snapshot, t);
+    if (err) {
+        settle(s, t, SERVICE_ERROR, err_text(err));
+        return;
+    }
+    supersede(s, t);
+    shed(s);
+}
+
 struct service_ticket *service_submit(struct service *s, const struct service_request *r)
 {
     struct service_ticket *t = new_ticket(s, r);
-    struct snapshot snapshot;
     struct errmsg why = {0};
     if (s->is_draining) {
         settle(s, t, SERVICE_UNAVAILABLE, "the server is shutting down; try again when it has restarted");
@@ -229,20 +350,7 @@ struct service_ticket *service_submit(struct service *s, const struct service_re
         settle(s, t, SERVICE_UNAVAILABLE, why.text);
         return t;
     }
-    bool is_sound = r->text && r->is_window && r->cursor <= r->len;
-    size_t origin = is_sound ? origin_of(&s->origins, t->client, r->text, r->cursor) : 0;
-    enum err err = snapshot_take(r, scheduler_n_ctx(m->scheduler), s->o.max_tokens, origin, &snapshot, &why);
-    if (err) {
-        settle(s, t, err == ERR_NOMEM ? SERVICE_ERROR : SERVICE_BAD, why.text);
-        return t;
-    }
-    err = find_run(s, m, &snapshot, t);
-    if (err) {
-        settle(s, t, SERVICE_ERROR, err_text(err));
-        return t;
-    }
-    supersede(s, t);
-    shed(s);
+    submit_to(s, t, m, r);
     return t;
 }
 
@@ -251,7 +359,7 @@ void service_cancel(struct service *s, struct service_ticket *t)
     leave(t);
     metric_add(s->watch.cancelled, 1);
     unlink_ticket(s, t);
-    mem_free(t);
+    free_ticket(t);
 }
 
 /* ---- Answering ---- */
@@ -274,17 +382,33 @@ static void give_text(struct service_ticket *t)
     t->on_text(t->ctx, text->data + from, text->len - from);
 }
 
+/* Hold back what the model is not sure of, from somebody who did not ask. */
+static void keep_sure(const struct service *s, struct service_candidate *candidates, struct service_answer *a)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < a->n_candidates; i++) {
+        const struct service_candidate *c = &candidates[i];
+        if (place_is_sure(c->mean_logprob, c->n_tokens, s->o.min_confidence)) candidates[n++] = *c;
+    }
+    if (n == 0 && a->n_candidates > 0) a->quiet = "unsure";
+    a->n_candidates = n;
+}
+
 static void give_answer(struct service *s, struct service_ticket *t)
 {
     struct service_candidate candidates[SERVICE_CANDIDATES_MAX];
-    struct service_answer a = {.outcome = t->outcome, .message = t->message.text, .model = ""};
+    struct service_answer a = {
+        .outcome = t->outcome, .message = t->message.text, .model = "", .quiet = t->quiet};
     if (t->run) service_run_answer(t->run, candidates, &a);
+    if (t->run && t->is_automatic) keep_sure(s, candidates, &a);
+    if (t->explanation.len > 0) a.explanation = buf_str(&t->explanation);
+    a.timings.context += t->context_ms;
     a.timings.total = clock_ms_since(t->start_ns);
     service_watch_answer(&s->watch, &a);
     unlink_ticket(s, t);
     if (t->on_done) t->on_done(t->ctx, &a);
     leave(t);
-    mem_free(t);
+    free_ticket(t);
 }
 
 /* Callbacks may cancel any ticket, their own too: after one, the list is looked at afresh. */
@@ -313,6 +437,16 @@ void service_poll(struct service *s)
     }
     give_all(s);
     service_run_sweep(s, false);
+}
+
+void service_hold_project(struct service *s, const char *root)
+{
+    if (!s->o.has_no_projects && !s->o.is_window_only) projects_hold(s->projects, root);
+}
+
+void service_drop_project(struct service *s, const char *root)
+{
+    projects_drop(s->projects, root);
 }
 
 void service_note(struct service *s, const char *client, enum service_event event, int64_t n_chars)

@@ -15,9 +15,12 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "complete/stop.h"
+#include "context/documents.h"
 #include "context/fim.h"
 #include "infer/engine.h"
 
+struct secrets;
 struct service;
 struct service_ticket;
 struct service_answer;
@@ -29,10 +32,15 @@ struct service_options {
     struct engine_options engine;
     int32_t n_ctx, n_active, n_seqs; /* scheduler.h */
     double window_ms;
-    int32_t max_waiting;     /* requests under way beyond which the stalest is shed; 0: 256 */
-    int32_t max_tokens;      /* of a completion whose client names none */
-    struct metrics *metrics; /* borrowed, and not written out after service_free; or null */
-    void (*wake)(void *ctx); /* any thread */
+    int32_t max_waiting;   /* requests under way beyond which the stalest is shed; 0: 256 */
+    int32_t max_tokens;    /* of a completion whose client names none */
+    int32_t prompt_tokens; /* of a document's prompt; 0: COMPLETE_PROMPT_TOKENS */
+    double min_confidence; /* of what is shown to somebody who types (place_is_sure); 0: everything is */
+    bool is_window_only;   /* prompts show the text around the cursor and nothing else */
+    bool has_no_projects;  /* folders are not indexed */
+    const struct secrets *secrets; /* what prompts must not hold; borrowed; or null */
+    struct metrics *metrics;       /* borrowed, and not written out after service_free; or null */
+    void (*wake)(void *ctx);       /* any thread */
     void *ctx;
 };
 
@@ -93,21 +101,41 @@ struct service_stop { /* generation ends where this text appears; the text is cu
     size_t len;
 };
 
+/* Folders whose code is indexed, so that prompts can show what it defines; held as often as they are dropped.
+ * Absolute paths. */
+void service_hold_project(struct service *s, const char *root);
+void service_drop_project(struct service *s, const char *root);
+
+/* How far a suggestion may go. */
+enum service_extent {
+    SERVICE_EXTENT_PLACE, /* as the place of the cursor asks for (place.h) */
+    SERVICE_EXTENT_ANY,   /* as far as the model says, within the other limits */
+    SERVICE_EXTENT_LINE,
+    SERVICE_EXTENT_BLOCK
+};
+
 /* Everything is copied by service_submit. */
 struct service_request {
     const char *model;    /* "": the default; also what is unknown, as llama-server does */
     const char *client;   /* names an editor or a user: supersedes and shares fairly within this name */
-    const char *document; /* names the text within the client; "": told by likeness to the client's requests
-                             under way (likeness.h) */
+    const char *document; /* names the text within the client; "": told by what the client showed before */
     enum service_priority priority;
+    bool
+        is_automatic; /* nobody asked: nothing is suggested where that would disturb, or without confidence */
+    bool wants_explanation;
 
-    /* Either a place in a document ... */
+    /* Either a place in a document: one that the client keeps open ... */
+    struct documents *docs;
+    struct open_document *doc; /* of docs; null: text */
+    /* ... or text that it shows: lines around the cursor, or all of it ... */
     const char *text; /* UTF-8; null: use prompt */
     size_t len, cursor;
-    bool is_window; /* text is what the client shows of a document, lines around the cursor, not all of it */
-    const char *path;             /* shown to the model; or null */
-    const struct fim_file *files; /* other files to show it, most distant first */
+    const char *path;             /* of the text, shown to the model; or null */
+    const char *file;             /* where it is on this machine, absolute: tells the project; or null */
+    const char *root;             /* of the project that doc is in, as held; or null */
+    const struct fim_file *files; /* other files to show the model, most distant first */
     int32_t n_files;
+    enum service_extent extent;
     /* ... or a prompt as it stands: text, in which special tokens' names become those tokens, or tokens. */
     const char *prompt;
     size_t prompt_len;
@@ -141,14 +169,14 @@ enum service_outcome {
     SERVICE_ERROR        /* it should have been: message */
 };
 
-/* "eog", "limit", "word", "suffix", "repetition", "block", "indent", "time", "cancelled" */
+/* "eog", "limit", "word", "suffix", "repetition", "line", "unit", "block", "indent", "time", "cancelled" */
 struct service_candidate {
     const char *text;
     size_t len;
     const char *stop;          /* from the list above */
     const char *stopping_word; /* the stop text that ended it; "" */
     int32_t n_tokens;          /* generated */
-    double mean_logprob;       /* of the generated tokens, natural logarithm; 0 if not known */
+    double mean_logprob;       /* of the generated tokens, natural logarithm; 0 without any */
 };
 
 struct service_timings { /* milliseconds */
@@ -165,8 +193,12 @@ struct service_answer { /* views, valid during on_done */
     int32_t n_ctx, seq_id;
     bool was_shared;                            /* an identical request ran for both */
     bool prompt_truncated;                      /* a raw prompt lost its beginning to the limits */
-    const struct service_candidate *candidates; /* distinct; at least one if OK */
+    const struct service_candidate *candidates; /* distinct; at least one if OK and not quiet */
     int32_t n_candidates;
+    /* Why nothing is shown, if candidates were held back: "deleting", "in-word", "in-number", "unsure",
+     * "secret-file"; "" */
+    const char *quiet;
+    const char *explanation; /* a JSON object (explain.h), if it was asked for; or null */
     struct service_timings timings;
 };
 

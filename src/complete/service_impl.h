@@ -17,8 +17,9 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "complete/clients.h"
 #include "complete/generation.h"
-#include "complete/origin.h"
+#include "complete/projects.h"
 #include "complete/prompt.h"
 #include "complete/service.h"
 #include "complete/snapshot.h"
@@ -66,6 +67,14 @@ struct service_mail *service_mail_take(struct service_box *b); /* all of it; eac
 
 #define SERVICE_MODELS_MAX 8 /* loaded at once */
 
+/* Prompts are laid out anew with each keystroke: their tokens are kept for the documents in use. */
+#define SERVICE_MEMOS 16
+struct service_memo {
+    uint64_t document; /* hash; 0: free */
+    uint64_t last_use;
+    struct fim_memo memo;
+};
+
 struct service_loaded {
     char *name, *path; /* owned; path "" if there is no such model */
     enum service_state state;
@@ -80,6 +89,9 @@ struct service_loaded {
     struct fim fim;
     const char *isa;
     double load_ms;
+    /* The engine thread's. */
+    struct service_memo memos[SERVICE_MEMOS];
+    uint64_t n_memo_uses;
 };
 
 struct service_models {
@@ -177,10 +189,14 @@ struct service_ticket {
     enum service_priority priority;
     uint64_t client, document; /* hashes; document 0: not named */
     int64_t start_ns;
+    bool is_automatic;
     struct service_run *run;      /* null: it has an outcome of its own */
     enum service_outcome outcome; /* if there is no run */
     struct errmsg message;
-    size_t n_given; /* bytes of run->text that on_text was given */
+    const char *quiet;      /* why it gets no text, if there is no run and the outcome is OK; "" */
+    struct buf explanation; /* empty: not asked for */
+    double context_ms;      /* what choosing the context took */
+    size_t n_given;         /* bytes of run->text that on_text was given */
 };
 
 struct service {
@@ -193,7 +209,8 @@ struct service {
     int32_t n_tickets;
     uint64_t next_number;
     struct service_run *runs;
-    struct origin_memory origins; /* of clients that send windows */
+    struct clients *clients;
+    struct projects *projects;
     bool is_draining;
 };
 

@@ -148,6 +148,7 @@ void service_model_clear(struct service *s)
     struct service_models *models = &s->models;
     for (int32_t i = 0; i < models->n_loaded; i++) {
         struct service_loaded *m = models->loaded[i];
+        for (int j = 0; j < SERVICE_MEMOS; j++) fim_memo_clear(&m->memos[j].memo);
         model_unref(&m->model);
         mem_free(m->name);
         mem_free(m->path);

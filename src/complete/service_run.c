@@ -21,7 +21,7 @@ enum err service_run_new(struct service *s, struct service_loaded *m, struct sna
 {
     *out = NULL;
     struct service_run *run = mem_try(1, sizeof *run);
-    struct service_job *jobs = mem_try((size_t)take->n_candidates, sizeof *jobs);
+    struct service_job *jobs = mem_try((size_t)take->limits.n_candidates, sizeof *jobs);
     if (!run || !jobs) {
         mem_free(run);
         mem_free(jobs);
@@ -36,7 +36,7 @@ enum err service_run_new(struct service *s, struct service_loaded *m, struct sna
                                 .document = document,
                                 .jobs = jobs};
     buf_init(&run->text, TEXT_MAX);
-    for (int32_t i = 0; i < take->n_candidates; i++) {
+    for (int32_t i = 0; i < take->limits.n_candidates; i++) {
         struct service_job *j = &jobs[i];
         *j = (struct service_job){.run = run, .index = i, .sampling = take->sampling, .word = -1};
         buf_init(&j->out, TEXT_MAX);
@@ -70,11 +70,29 @@ static bool on_text(void *ctx, const char *text, size_t len)
     return post(ctx, SERVICE_MAIL_TEXT, text, len);
 }
 
+/* Of this document, or the least recently used. */
+static struct fim_memo *memo_of(struct service_loaded *m, uint64_t document)
+{
+    struct service_memo *found = &m->memos[0];
+    for (int i = 0; i < SERVICE_MEMOS; i++) {
+        struct service_memo *memo = &m->memos[i];
+        if (memo->document == document) {
+            found = memo;
+            break;
+        }
+        if (memo->last_use < found->last_use) found = memo;
+    }
+    found->document = document;
+    found->last_use = ++m->n_memo_uses;
+    return &found->memo;
+}
+
 static enum err build_prompt(struct service_run *run, struct errmsg *msg)
 {
     if (run->is_prompt_built) return OK;
+    struct fim_memo *memo = run->document ? memo_of(run->model, run->document) : NULL;
     enum err err = prompt_build(&run->model->fim, run->model->model, &run->snapshot.input,
-                                run->snapshot.max_prompt, &run->prompt, msg);
+                                run->snapshot.limits.max_prompt, memo, &run->prompt, msg);
     run->is_prompt_built = !err;
     if (err) prompt_clear(&run->prompt);
     return err;
@@ -93,16 +111,18 @@ static enum err prepare(void *ctx, struct engine_request *out, struct errmsg *ms
         rules.ctx = j;
     }
     const struct prompt *p = &run->prompt;
-    generation_init(&j->generation, &run->model->fim, &run->snapshot.input, p, &rules, &j->out);
+    generation_init(&j->generation, &run->model->fim, &run->snapshot.input, &rules, &j->out);
     *out = (struct engine_request){.prompt = p->tokens.ids,
                                    .n_prompt = p->tokens.n,
                                    .sampling = j->sampling,
-                                   .max_tokens = run->snapshot.max_tokens,
+                                   .max_tokens = run->snapshot.limits.max_tokens,
                                    .move_from = p->move_from,
                                    .max_prompt_ms = run->snapshot.max_prompt_ms,
                                    .max_predict_ms = run->snapshot.max_predict_ms,
                                    .draft_text = p->drafts.n ? p->drafts.ids : NULL,
                                    .n_draft_text = p->drafts.n,
+                                   .heal = p->heal,
+                                   .heal_len = p->heal_len,
                                    .on_token = generation_on_token,
                                    .ctx = &j->generation};
     return OK;
@@ -133,8 +153,8 @@ void service_run_start(struct service_run *run)
         [SERVICE_WARMUP] = SCHEDULER_WARMUP,
         [SERVICE_PREFETCH] = SCHEDULER_PREFETCH,
     };
-    run->n_unfinished = run->snapshot.n_candidates;
-    for (int32_t i = 0; i < run->snapshot.n_candidates; i++) {
+    run->n_unfinished = run->snapshot.limits.n_candidates;
+    for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++) {
         struct scheduler_request request = {.priority = priorities[run->priority],
                                             .client = run->client,
                                             .document = run->document,
@@ -148,7 +168,7 @@ void service_run_start(struct service_run *run)
 void service_run_cancel(struct service_run *run)
 {
     run->is_cancelled = true;
-    for (int32_t i = 0; i < run->snapshot.n_candidates; i++) {
+    for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++) {
         if (run->jobs[i].handle) scheduler_cancel(run->model->scheduler, run->jobs[i].handle);
     }
 }
@@ -193,14 +213,15 @@ static struct service_candidate candidate_of(const struct service_job *j)
                                       .len = j->out.len,
                                       .stop = complete_stop_name(j->stop),
                                       .stopping_word = word ? word->text : "",
-                                      .n_tokens = j->report.result.n_generated};
+                                      .n_tokens = j->report.result.n_generated,
+                                      .mean_logprob = j->report.result.mean_logprob};
 }
 
 /* Those of the candidates that say something of their own. */
 static int32_t distinct(const struct service_run *run, struct service_candidate *out)
 {
     int32_t n = 0;
-    for (int32_t i = 0; i < run->snapshot.n_candidates; i++) {
+    for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++) {
         if (!is_answer(&run->jobs[i])) continue;
         struct service_candidate c = candidate_of(&run->jobs[i]);
         bool is_new = true;
@@ -241,6 +262,7 @@ void service_run_answer(const struct service_run *run, struct service_candidate 
 {
     const struct service_job *first = &run->jobs[0];
     *out = (struct service_answer){.message = "",
+                                   .quiet = "",
                                    .model = run->model->name,
                                    .n_ctx = scheduler_n_ctx(run->model->scheduler),
                                    .seq_id = first->report.seq,
@@ -260,7 +282,7 @@ void service_run_answer(const struct service_run *run, struct service_candidate 
 
 static void free_run(struct service_run *run)
 {
-    for (int32_t i = 0; i < run->snapshot.n_candidates; i++) {
+    for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++) {
         struct service_job *j = &run->jobs[i];
         scheduler_release(&j->handle);
         buf_clear(&j->out);

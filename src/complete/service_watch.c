@@ -120,7 +120,7 @@ void service_watch_answer(struct service_watch *w, const struct service_answer *
 
 void service_watch_run(struct service_watch *w, const struct service_run *run)
 {
-    for (int32_t i = 0; i < run->snapshot.n_candidates; i++) {
+    for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++) {
         const struct service_job *j = &run->jobs[i];
         const struct engine_result *r = &j->report.result;
         if (j->report.outcome != SCHEDULER_DONE) continue;

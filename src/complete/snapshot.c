@@ -8,7 +8,7 @@
 #include <xxhash.h>
 
 #include "base/mem.h"
-#include "complete/window.h"
+#include "base/utf8.h"
 
 #define BYTES_MAX ((size_t)256 << 20) /* of a snapshot; bodies of requests stay far below */
 
@@ -19,17 +19,21 @@ static int32_t min_int(int32_t a, int32_t b)
 
 /* Half of the context stays for a document's prompt, three quarters for a raw one, which may be generated
  * from until the context is full. */
-static void set_limits(const struct service_request *r, int32_t n_ctx, int32_t usual_tokens,
-                       struct snapshot *s)
+struct snapshot_limits snapshot_limits(const struct service_request *r, int32_t n_ctx, int32_t usual_tokens,
+                                       int32_t usual_prompt)
 {
-    bool is_raw = !r->text;
+    struct snapshot_limits l;
+    bool is_raw = r->prompt || r->tokens;
     int32_t max_tokens = r->max_tokens < 0 ? usual_tokens : r->max_tokens;
-    s->max_tokens = min_int(max_tokens, is_raw ? n_ctx - 1 : n_ctx / 2);
-    int32_t room = n_ctx - (is_raw ? min_int(s->max_tokens, n_ctx / 4) : s->max_tokens);
-    int32_t usual_prompt = is_raw ? room : COMPLETE_PROMPT_TOKENS;
-    s->max_prompt = min_int(r->max_prompt_tokens > 0 ? r->max_prompt_tokens : usual_prompt, room);
-    bool is_one = r->n_candidates < 1 || s->max_tokens == 0;
-    s->n_candidates = is_one ? 1 : min_int(r->n_candidates, SERVICE_CANDIDATES_MAX);
+    l.max_tokens = min_int(max_tokens, is_raw ? n_ctx - 1 : n_ctx / 2);
+    /* A document's prompt does not depend on how much is wanted: a warm-up prepares for all that follows. */
+    int32_t answer = l.max_tokens > usual_tokens ? l.max_tokens : min_int(usual_tokens, n_ctx / 2);
+    int32_t room = n_ctx - (is_raw ? min_int(l.max_tokens, n_ctx / 4) : answer);
+    if (is_raw) usual_prompt = room;
+    l.max_prompt = min_int(r->max_prompt_tokens > 0 ? r->max_prompt_tokens : usual_prompt, room);
+    bool is_one = r->n_candidates < 1 || l.max_tokens == 0;
+    l.n_candidates = is_one ? 1 : min_int(r->n_candidates, SERVICE_CANDIDATES_MAX);
+    return l;
 }
 
 /* ---- Writing ---- */
@@ -57,32 +61,35 @@ static void put_str(struct buf *b, const char *text)
     put_text(b, text, text ? strlen(text) : 0);
 }
 
-/* A document's window, path and files; the nearest files come last, and one that cannot fit ends the prompt's
- * list (fim_build). */
-static enum err put_document(struct buf *b, const struct service_request *r, int32_t max_prompt,
-                             size_t origin)
+static void put_document(struct buf *b, const struct prompt_input *in)
 {
-    struct window w = {0};
-    size_t max = (size_t)max_prompt * FIM_BYTES_PER_TOKEN;
-    enum err err = window_cut(r->text, r->len, r->cursor, max, origin, &w);
-    put_text(b, w.before, w.before_len);
-    put_text(b, w.after, w.after_len);
-    put_str(b, r->path);
-    int32_t first = r->n_files > 0 ? r->n_files : 0;
-    while (first > 0 && r->files[first - 1].text_len / FIM_BYTES_PER_TOKEN <= (size_t)max_prompt) first--;
-    put_size(b, r->n_files > 0 ? (size_t)(r->n_files - first) : 0);
-    for (int32_t i = first; i < r->n_files; i++) {
-        put_str(b, r->files[i].path);
-        put_text(b, r->files[i].text, r->files[i].text_len);
+    put_text(b, in->before, in->before_len);
+    put_text(b, in->after, in->after_len);
+    put_str(b, in->path);
+    put_str(b, in->repo);
+    put_str(b, in->line_comment);
+    put_size(b, (size_t)in->n_files);
+    for (int32_t i = 0; i < in->n_files; i++) {
+        put_str(b, in->files[i].path);
+        put_text(b, in->files[i].text, in->files[i].text_len);
     }
-    window_clear(&w);
-    return err;
+}
+
+/* Where a raw prompt of about `max` bytes starts. In steps of a quarter, rounded down to a power of two: as
+ * the text grows its start mostly stays, and with it the KV. */
+static size_t raw_start(const char *text, size_t len, size_t max)
+{
+    size_t step = 1;
+    while (step <= max / 8) step *= 2;
+    size_t least = len > max ? len - max : 0, start = (least + step - 1) / step * step;
+    while (start < len && utf8_is_continuation(text[start])) start++;
+    return start;
 }
 
 static void put_raw(struct buf *b, const struct service_request *r, struct snapshot *s)
 {
-    size_t max = (size_t)s->max_prompt * FIM_BYTES_PER_TOKEN;
-    size_t start = r->tokens ? 0 : window_start(r->prompt, r->prompt_len, max, 0);
+    size_t max = (size_t)s->limits.max_prompt * FIM_BYTES_PER_TOKEN;
+    size_t start = r->tokens ? 0 : raw_start(r->prompt, r->prompt_len, max);
     s->was_cut = start > 0;
     put_text(b, r->tokens ? NULL : r->prompt + start, r->tokens ? 0 : r->prompt_len - start);
     put_size(b, r->tokens && r->n_tokens > 0 ? (size_t)r->n_tokens : 0);
@@ -102,14 +109,14 @@ static void put_numbers(struct buf *b, const struct snapshot *s)
     put(b, &p->repeat_last_n, sizeof p->repeat_last_n);
     put(b, &p->infill, sizeof p->infill);
     put(b, &p->seed, sizeof p->seed);
-    put(b, &s->max_tokens, sizeof s->max_tokens);
-    put(b, &s->max_prompt, sizeof s->max_prompt);
-    put(b, &s->n_candidates, sizeof s->n_candidates);
+    put(b, &s->limits, sizeof s->limits); /* three int32_t: no padding */
     put(b, &s->max_prompt_ms, sizeof s->max_prompt_ms);
     put(b, &s->max_predict_ms, sizeof s->max_predict_ms);
     put(b, &s->rules.two_line_ms, sizeof s->rules.two_line_ms);
     put(b, &s->rules.min_indent, sizeof s->rules.min_indent);
     put(b, &s->rules.eol, sizeof s->rules.eol);
+    put(b, &s->rules.extent, sizeof s->rules.extent);
+    put(b, &s->rules.language, sizeof s->rules.language);
 }
 
 /* ---- Reading ---- */
@@ -141,6 +148,8 @@ static enum err view_document(const char **at, struct snapshot *s)
     in->before = take_text(at, &in->before_len);
     in->after = take_text(at, &in->after_len);
     in->path = take_text(at, &path_len);
+    in->repo = take_text(at, &path_len);
+    in->line_comment = take_text(at, &path_len);
     size_t n = take_size(at);
     if (n == 0) return OK;
     s->files = mem_try(n, sizeof *s->files);
@@ -172,19 +181,22 @@ static void view_words(const char **at, struct snapshot *s)
 
 /* ---- The whole ---- */
 
-static enum err check(const struct service_request *r, struct errmsg *msg)
+static enum stop_extent extent_of(enum service_extent wanted, const struct question *q)
 {
-    if (!r->text && !r->prompt && !r->tokens) {
-        return err_set(msg, ERR_ARG, "the request has neither a document nor a prompt");
+    switch (wanted) {
+    case SERVICE_EXTENT_ANY:
+        return STOP_EXTENT_ANY;
+    case SERVICE_EXTENT_LINE:
+        return STOP_EXTENT_LINE;
+    case SERVICE_EXTENT_BLOCK:
+        return STOP_EXTENT_BLOCK;
+    case SERVICE_EXTENT_PLACE:
+        break;
     }
-    if (r->text && r->cursor > r->len) {
-        return err_set(msg, ERR_ARG, "the cursor, byte %zu, is behind the end of the text of %zu bytes",
-                       r->cursor, r->len);
-    }
-    return OK;
+    return q->extent;
 }
 
-static void set_rules(const struct service_request *r, struct snapshot *s)
+static void set_rules(const struct service_request *r, const struct question *q, struct snapshot *s)
 {
     bool counts_lines = r->predict_ms_after_newline;
     s->sampling = r->sampling;
@@ -192,7 +204,9 @@ static void set_rules(const struct service_request *r, struct snapshot *s)
     s->max_predict_ms = counts_lines ? 0 : r->max_predict_ms;
     s->rules.two_line_ms = counts_lines ? r->max_predict_ms : 0;
     s->rules.min_indent = r->n_indent > 0 ? r->n_indent : 0;
-    s->rules.eol = r->text ? document_eol_of(r->text, r->len) : DOCUMENT_LF;
+    s->rules.eol = q ? q->eol : DOCUMENT_LF;
+    s->rules.extent = q ? extent_of(r->extent, q) : STOP_EXTENT_ANY;
+    s->rules.language = q ? q->language : NULL;
 }
 
 static void put_words(struct buf *b, const struct service_request *r)
@@ -202,34 +216,29 @@ static void put_words(struct buf *b, const struct service_request *r)
     for (int32_t i = 0; i < n; i++) put_text(b, r->stops[i].text, r->stops[i].len);
 }
 
-enum err snapshot_take(const struct service_request *r, int32_t n_ctx, int32_t usual_tokens, size_t origin,
-                       struct snapshot *out, struct errmsg *msg)
+enum err snapshot_take(const struct service_request *r, const struct snapshot_limits *limits,
+                       const struct question *q, struct snapshot *out, struct errmsg *msg)
 {
-    *out = (struct snapshot){0};
+    *out = (struct snapshot){.limits = *limits};
     struct buf *b = &out->bytes;
+    if (!q && !r->prompt && !r->tokens) {
+        return err_set(msg, ERR_ARG, "the request has neither a document nor a prompt");
+    }
     buf_init(b, BYTES_MAX);
-    enum err err = check(r, msg);
-    if (err) return err;
-    set_limits(r, n_ctx, usual_tokens, out);
-    set_rules(r, out);
-    out->input.is_raw = !r->text;
-    if (r->text) {
-        err = put_document(b, r, out->max_prompt, origin);
+    set_rules(r, q, out);
+    out->input.is_raw = !q;
+    if (q) {
+        put_document(b, &q->input);
     } else {
         put_raw(b, r, out);
     }
     put_words(b, r);
     put_numbers(b, out);
-    if (!err) err = b->err;
-    if (!err) {
-        const char *at = b->data;
-        if (r->text) {
-            err = view_document(&at, out);
-        } else {
-            view_raw(&at, out);
-        }
-        if (!err) view_words(&at, out);
-    }
+    enum err err = b->err;
+    const char *at = b->data;
+    if (!err && q) err = view_document(&at, out);
+    if (!err && !q) view_raw(&at, out);
+    if (!err) view_words(&at, out);
     if (err) {
         snapshot_clear(out);
         return err_set(msg, err, "cannot keep the request: %s", err_text(err));

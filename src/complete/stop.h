@@ -11,13 +11,17 @@
 #include <stdint.h>
 
 #include "base/buf.h"
+#include "complete/stop_extent.h"
 
 enum stop_why {
     STOP_NOT,
     STOP_SUFFIX,     /* the text repeats what follows the cursor, or closes what is closed there */
     STOP_REPETITION, /* the same lines again and again */
-    STOP_BLOCK,      /* without FIM: the block around the cursor is complete */
+    STOP_LINE,       /* the line is complete, */
+    STOP_UNIT,       /* the statement is, */
+    STOP_BLOCK,      /* or the block, and the extent allows no more */
     STOP_WORD,       /* one of the stop texts appeared; it is cut off */
+    STOP_MARK,       /* a mark of the model's, written out, appeared; it is cut off */
     STOP_INDENT,     /* a line began with less indentation than was asked for; it is cut off */
 };
 
@@ -30,14 +34,19 @@ struct stop_word {
 struct stop_place {
     const char *line_prefix; /* the cursor's line before the cursor */
     size_t line_prefix_len;
+    const char *above; /* the last line before the cursor's that is not blank; or null */
+    size_t above_len;
     const char *suffix; /* everything after the cursor, or enough of it */
     size_t suffix_len;
-    bool is_prefix_only; /* the model does not see the suffix */
-    bool hides_space;    /* nor the space before the cursor, which it will write itself */
+    const struct language *language; /* null: not known */
+    enum stop_extent extent;
+    bool is_prefix_only; /* the model does not see the suffix: ANY means BLOCK */
     /* There is no document: only stop texts and min_indent end the text, and nothing of it is dropped. */
     bool is_raw;
     const struct stop_word *words; /* stop texts */
     int32_t n_words;
+    const struct stop_word *marks; /* spellings of tokens that are no text; not in a raw text */
+    int32_t n_marks;
     int32_t min_indent; /* blanks that every later line must begin with; 0: any */
 };
 
@@ -60,12 +69,14 @@ struct stop {
     /* Private from here on. */
     const char *rest; /* the cursor's line after the cursor, without white space at its end */
     size_t rest_len;
-    const char *below;  /* the first line after the cursor's that is not blank, or null */
-    const char *end;    /* of the suffix */
-    char quote;         /* the cursor stands inside a string that this character closes; or 0 */
-    size_t base_indent; /* width of the cursor line's indentation */
-    char partial[4];    /* a character whose bytes have not all come */
+    const char *below; /* the first line after the cursor's that is not blank, or null */
+    const char *end;   /* of the suffix */
+    const char *above; /* the line that the first must not repeat, without its indentation */
+    size_t above_len;  /* 0: any is allowed */
+    char quote;        /* the cursor stands inside a string that this character closes; or 0 */
+    char partial[4];   /* a character whose bytes have not all come */
     size_t n_partial;
+    struct stop_extent_rule extent;
     size_t line_start; /* of the line that is being written */
     bool is_quoted, is_escaped;
     int32_t depth;  /* brackets open in the text; negative: it closed some of the document's */

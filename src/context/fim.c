@@ -216,6 +216,28 @@ void fim_detect(const struct model *m, struct fim *out)
                         .row = &unknown_family};
 }
 
+/* Shorter ones mean something else too: "</s>" is HTML. */
+#define MARK_LEN_MIN 5
+
+static void add_mark(const char *spelling, const char **out, int32_t *n)
+{
+    if (!spelling) return;
+    if (strncmp(spelling, SPACE, strlen(SPACE)) == 0) spelling += strlen(SPACE);
+    if (strlen(spelling) >= MARK_LEN_MIN) out[(*n)++] = spelling;
+}
+
+int32_t fim_marks(const struct fim *f, const char *out[FIM_MAX_MARKS])
+{
+    const struct fim_family *row = f->row;
+    int32_t n = 0;
+    _Static_assert(FIM_MAX_MARKS == 3 + sizeof row->ends / sizeof row->ends[0], "room for all of a row");
+    add_mark(row->prefix, out, &n);
+    add_mark(row->suffix, out, &n);
+    add_mark(row->middle, out, &n);
+    for (size_t i = 0; i < sizeof row->ends / sizeof row->ends[0]; i++) add_mark(row->ends[i], out, &n);
+    return n;
+}
+
 bool fim_is_end(const struct fim *f, int32_t token)
 {
     for (int32_t i = 0; i < f->n_ends; i++) {

@@ -44,20 +44,36 @@ struct fim_input {
     size_t prefix_len, suffix_len;
     const char *path;             /* of the edited file, or null */
     const char *repo;             /* project's name, or null */
+    const char *line_comment;     /* begins a comment in the edited file's language; null: "#" */
     const struct fim_file *files; /* most distant first */
     int32_t n_files;
 };
+
+/* What the last fim_build tokenised, so that the next one for the same place computes only what differs.
+ * Zero-initialise; one for each document and model; never changes what fim_build returns. */
+struct fim_memo {
+    struct fim_part *parts; /* owned; private: the project's name, other files, the edited file's name */
+    int32_t n_parts;
+    struct token_memo prefix, suffix; /* as they were handed over, but for what is surely too much */
+    struct token_memo tail, head;     /* what of them was shown, where they did not fit */
+};
+void fim_memo_clear(struct fim_memo *memo);
+size_t fim_memo_bytes(const struct fim_memo *memo);
 
 /* Bytes of text per prompt token beyond which there is no point in handing over more prefix or suffix: code
  * averages three to four, so that this leaves room for text that packs better. */
 #define FIM_BYTES_PER_TOKEN 8
 
 /* Lay out the prompt, replacing what out holds. Text is never parsed for special tokens. max_tokens bounds
- * the prompt: the prefix loses its start and the suffix its end, whole lines where possible (suffix at most
- * a quarter, unless the prefix leaves room); extra files take at most half and are dropped whole, most
- * distant first. The prompt has at least one token. ERR_LIMIT: max_tokens cannot hold even an empty one. */
+ * the prompt. Where prefix and suffix do not fit, the prefix loses its start and the suffix its end, whole
+ * lines where possible; the suffix gets a quarter, or as many quarters as the prefix leaves free, so that
+ * what is shown of it does not change while somebody types. Other files take at most half and are dropped
+ * whole, most distant first; a model without tokens for them sees them as text, each after a comment that
+ * names it. memo: or null. The prompt has at least one token. ERR_LIMIT: max_tokens cannot hold even an empty
+ * one. */
 MUST_CHECK enum err fim_build(const struct fim *f, const struct model *m, const struct fim_input *in,
-                              int32_t max_tokens, struct token_list *out, struct errmsg *msg);
+                              int32_t max_tokens, struct fim_memo *memo, struct token_list *out,
+                              struct errmsg *msg);
 
 /* Where the suffix begins in a prompt whose order is prefix, suffix, middle; else the prompt's length. */
 int32_t fim_suffix_start(const struct fim *f, const struct token_list *prompt);
@@ -66,6 +82,12 @@ int32_t fim_suffix_start(const struct fim *f, const struct token_list *prompt);
  * precedes it, so that the text ends where the answer begins. Left empty where the prompt is so ordered. */
 MUST_CHECK enum err fim_draft_text(const struct fim *f, const struct token_list *prompt,
                                    struct token_list *out);
+
+#define FIM_MAX_MARKS 8
+
+/* How the family spells the tokens that part a prompt and end a middle. An answer never holds them as text.
+ * Returns how many there are; views of constants. */
+int32_t fim_marks(const struct fim *f, const char *out[FIM_MAX_MARKS]);
 
 /* True for tokens that end a middle in this family, besides tokenizer_is_eog. */
 bool fim_is_end(const struct fim *f, int32_t token);

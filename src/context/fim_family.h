@@ -6,7 +6,8 @@
 
 /* Where a prompt names files: the edited one, and others before it. */
 enum fim_files {
-    FIM_FILES_NONE,
+    FIM_FILES_AS_TEXT,  /* no format is known: at the start of the prefix, "# path \n text \n", in comments of
+                         * the edited file's language */
     FIM_FILES_BEFORE,   /* FILE path \n text ... FILE current \n, then prefix and suffix */
     FIM_FILES_BETWEEN,  /* path \n text FILE ... current \n, then prefix and suffix */
     FIM_FILES_IN_PREFIX /* the same as BEFORE, but at the start of the prefix */

@@ -1,10 +1,11 @@
 /* Laying out a FIM prompt within a budget of tokens.
  *
  * Text is measured with the model's own tokenizer, but never all of it: a window of a few bytes per token
- * of budget is cut first. Where a prefix does not fit, its start is anchored: it moves in steps of about a
- * quarter of the window rather than with each typed character, so that successive prompts share their
- * beginning, and with it the KV cache. The parts are tokenised one by one, as in training (arXiv
- * 2207.14255, section 3), and never parsed for special tokens. */
+ * of budget is cut first, and what the last prompt had in common with this one is not encoded again
+ * (fim_memo.c). Where a prefix does not fit, its start is anchored: it moves in steps of about a quarter of
+ * the window rather than with each typed character, and the suffix' share is counted in quarters, so that
+ * successive prompts share their beginning, and with it the KV cache. The parts are tokenised one by one, as
+ * in training (arXiv 2207.14255, section 3), and never parsed for special tokens. */
 #include "context/fim.h"
 
 #include <string.h>
@@ -12,6 +13,7 @@
 #include "base/buf.h"
 #include "base/utf8.h"
 #include "context/fim_family.h"
+#include "context/fim_memo.h"
 #include "model/model.h"
 
 struct span {
@@ -19,47 +21,18 @@ struct span {
     size_t len;
 };
 
-/* Where a part of the prompt stands, which decides about SentencePiece's space before the first word. */
-enum place {
-    PLACE_FRESH, /* starts a text: the space is there, if the tokenizer adds one */
-    PLACE_JOINED /* goes on after other text or a suffix token: no space */
+/* One fim_build. */
+struct layout {
+    const struct fim *f;
+    const struct tokenizer *t;
+    const struct fim_input *in;
+    struct fim_memo *memo;
+    bool is_text; /* other files are shown as text */
 };
 
-/* The space goes before a newline put in front, whose tokens are then dropped. Where the vocabulary merges
- * that newline with the text, the text is encoded with its space. */
-static enum err encode_joined(const struct tokenizer *t, struct span s, struct token_list *out)
+static enum err add_tokens(struct token_list *out, struct fim_tokens tokens)
 {
-    struct token_list guard = {0}, guarded = {0};
-    struct buf text;
-    buf_init(&text, s.len + 1);
-    buf_add_char(&text, '\n');
-    buf_add(&text, s.text, s.len);
-    enum err err = text.err;
-    if (!err) err = tokenizer_encode(t, "\n", 1, 0, &guard);
-    if (!err) err = tokenizer_encode(t, text.data, text.len, 0, &guarded);
-    if (!err) {
-        size_t guard_bytes = (size_t)guard.n * sizeof *guard.ids;
-        bool is_apart = guarded.n >= guard.n && memcmp(guarded.ids, guard.ids, guard_bytes) == 0;
-        err = is_apart ? token_list_add_all(out, guarded.ids + guard.n, guarded.n - guard.n)
-                       : tokenizer_encode(t, s.text, s.len, 0, out);
-    }
-    buf_clear(&text);
-    token_list_clear(&guard);
-    token_list_clear(&guarded);
-    return err;
-}
-
-static enum err encode(const struct tokenizer *t, struct span s, enum place place, struct token_list *out)
-{
-    if (s.len == 0) return OK;
-    if (place == PLACE_JOINED && tokenizer_adds_space_prefix(t)) return encode_joined(t, s, out);
-    return tokenizer_encode(t, s.text, s.len, 0, out);
-}
-
-static enum err encode_str(const struct tokenizer *t, const char *text, enum place place,
-                           struct token_list *out)
-{
-    return text ? encode(t, (struct span){text, strlen(text)}, place, out) : OK;
+    return token_list_add_all(out, tokens.ids, tokens.n);
 }
 
 /* Bytes of text that n tokens stand for. */
@@ -101,156 +74,249 @@ static size_t cut_end(struct span s, size_t keep)
     return keep;
 }
 
-/* The end of a text in at most max tokens. Offsets are counted from the start of the whole text, also after
- * a first cut: they are what the window is anchored to. */
-static enum err encode_tail(const struct tokenizer *t, struct span whole, int32_t max, enum place place,
-                            struct token_list *out)
+/* The end of a text that has too many tokens: `all` are those of its last bytes. Offsets are counted from the
+ * start of the whole text: they are what the window is anchored to. */
+static enum err cut_to_tail(const struct layout *l, struct span whole, struct fim_tokens all, int32_t max,
+                            enum fim_place place, struct fim_tokens *out)
 {
-    struct span s = whole;
-    size_t keep = (size_t)max * FIM_BYTES_PER_TOKEN;
-    for (;;) {
-        out->n = 0;
-        if (max <= 0) return OK;
-        if (s.len > keep) {
-            size_t start = anchor_start(whole, keep);
-            s = (struct span){whole.text + start, whole.len - start};
+    size_t len = whole.len;
+    for (*out = all; out->n > max;) {
+        if (max <= 0) {
+            out->n = 0;
+            break;
         }
-        enum err err = encode(t, s, place, out);
-        if (err || out->n <= max) return err;
-        keep = piece_bytes(t, out->ids + out->n - max, max);
-        if (keep >= s.len) keep = s.len - 1; /* the tokenizer's own space counts as a byte */
+        size_t keep = piece_bytes(l->t, out->ids + out->n - max, max);
+        if (keep >= len) keep = len - 1; /* the tokenizer's own space counts as a byte */
+        size_t start = anchor_start(whole, keep);
+        len = whole.len - start;
+        enum err err = fim_memo_encode(l->t, &l->memo->tail, whole.text + start, len, place, out);
+        if (err) return err;
     }
+    return OK;
 }
 
-/* The beginning of a text in at most max tokens. */
-static enum err encode_head(const struct tokenizer *t, struct span s, int32_t max, enum place place,
-                            struct token_list *out)
+/* The beginning of a text that has too many tokens: `all` are those of its first bytes. */
+static enum err cut_to_head(const struct layout *l, struct span s, struct fim_tokens all, int32_t max,
+                            struct fim_tokens *out)
 {
-    size_t keep = (size_t)max * FIM_BYTES_PER_TOKEN;
-    for (;;) {
-        out->n = 0;
-        if (max <= 0) return OK;
-        if (s.len > keep) s.len = cut_end(s, keep);
-        enum err err = encode(t, s, place, out);
-        if (err || out->n <= max) return err;
-        keep = piece_bytes(t, out->ids, max);
+    for (*out = all; out->n > max;) {
+        if (max <= 0) {
+            out->n = 0;
+            break;
+        }
+        size_t keep = piece_bytes(l->t, out->ids, max);
         if (keep >= s.len) keep = s.len - 1;
+        s.len = cut_end(s, keep);
+        enum err err = fim_memo_encode(l->t, &l->memo->head, s.text, s.len, FIM_PLACE_JOINED, out);
+        if (err) return err;
     }
+    return OK;
 }
 
-/* Prefix and suffix share `room` tokens: the suffix gets a quarter, or what the prefix leaves. */
-static enum err encode_window(const struct fim *f, const struct tokenizer *t, const struct fim_input *in,
-                              int32_t room, enum place prefix_place, struct token_list *prefix,
-                              struct token_list *suffix)
+/* Tokens for the suffix where it does not fit: the quarters of the room that the prefix leaves, at least one.
+ */
+static int32_t suffix_share(int32_t room, int32_t n_prefix)
 {
-    struct span before = {in->prefix, in->prefix_len}, after = {in->suffix, in->suffix_len};
-    enum err err = encode_tail(t, before, room, prefix_place, prefix);
-    if (err || f->order == FIM_PREFIX_ONLY) return err;
-    int32_t quarter = room / 4, left = room - prefix->n;
-    err = encode_head(t, after, left > quarter ? left : quarter, PLACE_JOINED, suffix);
-    if (err || prefix->n <= room - suffix->n) return err;
-    return encode_tail(t, before, room - suffix->n, prefix_place, prefix);
+    int32_t quarter = room / 4;
+    int32_t n_taken = quarter > 0 ? (n_prefix + quarter - 1) / quarter : 4;
+    return n_taken < 3 ? room - n_taken * quarter : quarter;
+}
+
+/* All of the suffix if it fits into `left`, else what fits into its share. */
+static enum err encode_suffix(const struct layout *l, int32_t left, int32_t share, struct fim_tokens *out)
+{
+    struct span after = {l->in->suffix, l->in->suffix_len};
+    struct fim_tokens all;
+    size_t max_bytes = (size_t)(left > share ? left : share) * FIM_BYTES_PER_TOKEN;
+    size_t end = after.len > max_bytes ? cut_end(after, max_bytes) : after.len;
+    enum err err = fim_memo_encode(l->t, &l->memo->suffix, after.text, end, FIM_PLACE_JOINED, &all);
+    return err ? err : cut_to_head(l, after, all, all.n > left ? share : left, out);
+}
+
+/* Prefix and suffix share `room` tokens. */
+static enum err encode_window(const struct layout *l, int32_t room, enum fim_place place,
+                              struct fim_tokens *prefix, struct fim_tokens *suffix)
+{
+    struct span before = {l->in->prefix, l->in->prefix_len};
+    struct fim_tokens all;
+    size_t max_bytes = (size_t)room * FIM_BYTES_PER_TOKEN;
+    size_t start = before.len > max_bytes ? anchor_start(before, max_bytes) : 0;
+    enum err err =
+        fim_memo_encode(l->t, &l->memo->prefix, before.text + start, before.len - start, place, &all);
+    if (!err && l->f->order != FIM_PREFIX_ONLY) {
+        int32_t left = room > all.n ? room - all.n : 0;
+        err = encode_suffix(l, left, suffix_share(room, all.n), suffix);
+    }
+    return err ? err : cut_to_tail(l, before, all, room - suffix->n, place, prefix);
+}
+
+/* ---- What stands before the window ---- */
+
+enum part { PART_REPO, PART_NAME, PART_FILE };
+
+static enum err add_text(const struct layout *l, const char *text, size_t len, struct token_list *out)
+{
+    struct token_memo scratch = {0};
+    struct fim_tokens tokens;
+    enum err err = fim_memo_encode(l->t, &scratch, text, len, FIM_PLACE_JOINED, &tokens);
+    if (!err) err = add_tokens(out, tokens);
+    token_memo_clear(&scratch);
+    return err;
+}
+
+static enum err add_str(const struct layout *l, const char *text, struct token_list *out)
+{
+    return text ? add_text(l, text, strlen(text), out) : OK;
 }
 
 /* A line that names a file, as the family writes it. */
-static enum err add_file_name(const struct fim *f, const struct tokenizer *t, const char *path,
-                              struct token_list *out)
+static enum err add_file_name(const struct layout *l, const char *path, struct token_list *out)
 {
+    const struct fim *f = l->f;
     enum err err = OK;
     if (f->row->files != FIM_FILES_BETWEEN) {
-        err = f->file != TOKEN_NONE ? token_list_add(out, f->file)
-                                    : encode_str(t, f->row->file_mark, PLACE_JOINED, out);
+        err = f->file != TOKEN_NONE ? token_list_add(out, f->file) : add_str(l, f->row->file_mark, out);
     }
-    if (!err) err = encode_str(t, path, PLACE_JOINED, out);
-    if (!err) err = encode_str(t, "\n", PLACE_JOINED, out);
+    if (!err) err = add_str(l, path, out);
+    return err ? err : add_str(l, "\n", out);
+}
+
+static bool ends_line(const struct fim_file *file)
+{
+    return file->text_len > 0 && file->text[file->text_len - 1] == '\n';
+}
+
+static enum err add_file(const struct layout *l, const struct fim_file *file, struct token_list *out)
+{
+    const struct fim_family *row = l->f->row;
+    enum err err = add_file_name(l, file->path, out);
+    if (!err) err = add_text(l, file->text, file->text_len, out);
+    if (!err && !ends_line(file)) err = add_str(l, "\n", out);
+    if (!err) err = add_str(l, row->file_gap, out);
+    if (!err && row->files == FIM_FILES_BETWEEN) err = token_list_add(out, l->f->file);
     return err;
 }
 
-static enum err add_file(const struct fim *f, const struct tokenizer *t, const struct fim_file *file,
-                         struct token_list *out)
+static const char *line_comment(const struct layout *l)
 {
-    const struct fim_family *row = f->row;
-    enum err err = add_file_name(f, t, file->path, out);
-    if (!err) err = encode(t, (struct span){file->text, file->text_len}, PLACE_JOINED, out);
-    bool ends_line = file->text_len > 0 && file->text[file->text_len - 1] == '\n';
-    if (!err && !ends_line) err = encode_str(t, "\n", PLACE_JOINED, out);
-    if (!err) err = encode_str(t, row->file_gap, PLACE_JOINED, out);
-    if (!err && row->files == FIM_FILES_BETWEEN) err = token_list_add(out, f->file);
+    return l->in->line_comment ? l->in->line_comment : "#";
+}
+
+/* The same for a model that knows no format: one text, as it might stand in a file. */
+static enum err add_as_text(const struct layout *l, enum part part, const struct fim_file *file,
+                            struct token_list *out)
+{
+    struct buf text;
+    buf_init(&text, file->text_len + strlen(file->path) + strlen(line_comment(l)) + 8);
+    buf_printf(&text, "%s %s\n", line_comment(l), file->path);
+    if (part == PART_FILE) {
+        buf_add(&text, file->text, file->text_len);
+        buf_add_str(&text, ends_line(file) ? "\n" : "\n\n");
+    }
+    enum err err = text.err ? text.err : add_text(l, text.data, text.len, out);
+    buf_clear(&text);
     return err;
 }
 
-/* True if prompts of this model can name files. */
-static bool names_files(const struct fim *f)
+static enum err add_repo(const struct layout *l, const char *name, struct token_list *out)
 {
-    if (f->row->files == FIM_FILES_NONE) return false;
-    return f->file != TOKEN_NONE || (f->row->file_mark && f->row->files != FIM_FILES_BETWEEN);
+    enum err err = token_list_add(out, l->f->repo);
+    if (!err) err = add_str(l, name, out);
+    return err ? err : add_str(l, "\n", out);
+}
+
+/* The tokens of a part, from the memo or into it. A name is a file without text. */
+static enum err get_part(const struct layout *l, enum part part, const struct fim_file *file,
+                         struct fim_tokens *out)
+{
+    struct fim_key key = fim_key_add((struct fim_key){.low = part}, file->path, strlen(file->path));
+    key = fim_key_add(key, file->text, file->text_len);
+    if (l->is_text) key = fim_key_add(key, line_comment(l), strlen(line_comment(l)));
+    if (fim_memo_find(l->memo, key, out)) return OK;
+    struct token_list tokens = {0};
+    enum err err;
+    if (l->is_text)
+        err = add_as_text(l, part, file, &tokens);
+    else if (part == PART_REPO)
+        err = add_repo(l, file->path, &tokens);
+    else
+        err = part == PART_NAME ? add_file_name(l, file->path, &tokens) : add_file(l, file, &tokens);
+    if (!err) err = fim_memo_keep(l->memo, key, &tokens, out);
+    token_list_clear(&tokens);
+    return err;
 }
 
 /* The other files in their order, as many of the nearest as fit into max tokens. */
-static enum err add_files(const struct fim *f, const struct tokenizer *t, const struct fim_input *in,
-                          int32_t max, struct token_list *out)
+static enum err add_files(const struct layout *l, int32_t max, struct token_list *out)
 {
-    struct token_list part = {0}, nearer = {0};
+    const struct fim_input *in = l->in;
+    struct fim_tokens tokens;
+    int32_t first = in->n_files;
     enum err err = OK;
-    int32_t left = max;
-    for (int32_t i = in->n_files - 1; i >= 0 && !err; i--) {
-        if (in->files[i].text_len / FIM_BYTES_PER_TOKEN > (size_t)left) break;
-        part.n = 0;
-        err = add_file(f, t, &in->files[i], &part);
-        if (err || part.n > left) break;
-        left -= part.n;
-        err = token_list_add_all(&part, nearer.ids, nearer.n);
-        struct token_list swap = part;
-        part = nearer;
-        nearer = swap;
+    for (; first > 0; first--) {
+        const struct fim_file *file = &in->files[first - 1];
+        if (file->text_len / FIM_BYTES_PER_TOKEN > (size_t)max) break;
+        err = get_part(l, PART_FILE, file, &tokens);
+        if (err) return err;
+        if (tokens.n > max) break;
+        max -= tokens.n;
     }
-    if (!err) err = token_list_add_all(out, nearer.ids, nearer.n);
-    token_list_clear(&part);
-    token_list_clear(&nearer);
+    for (; first < in->n_files && !err; first++) {
+        err = get_part(l, PART_FILE, &in->files[first], &tokens);
+        if (!err) err = add_tokens(out, tokens);
+    }
     return err;
 }
 
-/* What stands before the window: the project's name, other files, the edited file's name. The name goes
- * first when there is little room, and the other files take at most half. */
-static enum err build_header(const struct fim *f, const struct tokenizer *t, const struct fim_input *in,
-                             int32_t room, struct token_list *out)
+/* The project's name, other files, the edited file's name. The names go first when there is little room, and
+ * the other files take at most half. Where all of this is text, the edited file is named only to tell it from
+ * others. */
+static enum err build_header(const struct layout *l, int32_t room, struct token_list *out)
 {
-    if (!names_files(f)) return OK;
-    struct token_list name = {0};
+    const struct fim_input *in = l->in;
+    struct fim_tokens name = {0}, repo = {0};
     enum err err = OK;
-    if (in->path) err = add_file_name(f, t, in->path, &name);
+    if (in->path && (!l->is_text || in->n_files > 0))
+        err = get_part(l, PART_NAME, &(struct fim_file){.path = in->path}, &name);
+    if (!err && in->repo && !l->is_text && l->f->repo != TOKEN_NONE)
+        err = get_part(l, PART_REPO, &(struct fim_file){.path = in->repo}, &repo);
+    if (err) return err;
     if (name.n > room / 4) name.n = 0;
-    if (!err && in->repo && f->repo != TOKEN_NONE) {
-        err = token_list_add(out, f->repo);
-        if (!err) err = encode_str(t, in->repo, PLACE_JOINED, out);
-        if (!err) err = encode_str(t, "\n", PLACE_JOINED, out);
-        if (out->n > room / 4) out->n = 0;
-    }
-    if (!err) err = add_files(f, t, in, room / 2 - name.n - out->n, out);
-    if (!err) err = token_list_add_all(out, name.ids, name.n);
-    token_list_clear(&name);
-    return err;
+    if (repo.n > room / 4) repo.n = 0;
+    err = add_tokens(out, repo);
+    if (!err) err = add_files(l, room / 2 - name.n - repo.n, out);
+    if (l->is_text && out->n == 0) return err;
+    return err ? err : add_tokens(out, name);
 }
 
-static enum err add_part(int32_t opener, const struct token_list *header, const struct token_list *text,
-                         struct token_list *out)
+/* True if prompts of this model name files in a format of their own. */
+static bool has_file_format(const struct fim *f)
 {
-    enum err err = token_list_add(out, opener);
-    if (!err && header) err = token_list_add_all(out, header->ids, header->n);
-    return err ? err : token_list_add_all(out, text->ids, text->n);
+    if (f->row->files == FIM_FILES_AS_TEXT) return false;
+    return f->file != TOKEN_NONE || (f->row->file_mark && f->row->files != FIM_FILES_BETWEEN);
 }
 
-static enum err assemble(const struct fim *f, const struct token_list *header,
-                         const struct token_list *prefix, const struct token_list *suffix,
+/* ---- The whole ---- */
+
+static enum err add_part(int32_t opener, struct fim_tokens header, struct fim_tokens text,
                          struct token_list *out)
 {
-    bool is_inside = f->row->files == FIM_FILES_IN_PREFIX;
-    const struct token_list *inner = is_inside ? header : NULL;
-    enum err err = OK;
-    if (!is_inside) err = token_list_add_all(out, header->ids, header->n);
-    if (!err && f->order == FIM_SPM) err = add_part(f->suffix, NULL, suffix, out);
-    if (!err) err = add_part(f->prefix, inner, prefix, out);
-    if (!err && f->order == FIM_PSM) err = add_part(f->suffix, NULL, suffix, out);
+    enum err err = opener == TOKEN_NONE ? OK : token_list_add(out, opener);
+    if (!err) err = add_tokens(out, header);
+    return err ? err : add_tokens(out, text);
+}
+
+static enum err assemble(const struct layout *l, struct fim_tokens header, struct fim_tokens prefix,
+                         struct fim_tokens suffix, struct token_list *out)
+{
+    const struct fim *f = l->f;
+    if (f->order == FIM_PREFIX_ONLY) return add_part(TOKEN_NONE, header, prefix, out);
+    bool is_inside = l->is_text || f->row->files == FIM_FILES_IN_PREFIX;
+    const struct fim_tokens none = {0};
+    enum err err = is_inside ? OK : add_tokens(out, header);
+    if (!err && f->order == FIM_SPM) err = add_part(f->suffix, none, suffix, out);
+    if (!err) err = add_part(f->prefix, is_inside ? header : none, prefix, out);
+    if (!err && f->order == FIM_PSM) err = add_part(f->suffix, none, suffix, out);
     if (!err && f->middle != TOKEN_NONE) err = token_list_add(out, f->middle);
     return err;
 }
@@ -264,35 +330,38 @@ static enum err add_some_token(const struct tokenizer *t, struct token_list *out
     return token_list_add(out, id != TOKEN_NONE ? id : 0);
 }
 
+static enum err build(const struct layout *l, int32_t room, bool has_bos, struct token_list *out)
+{
+    struct token_list header = {0};
+    struct fim_tokens prefix = {0}, suffix = {0};
+    enum err err = build_header(l, room, &header);
+    bool continues = header.n > 0 && (l->is_text || l->f->row->files == FIM_FILES_IN_PREFIX);
+    enum fim_place place = continues ? FIM_PLACE_JOINED : FIM_PLACE_FRESH;
+    if (!err) err = encode_window(l, room - header.n, place, &prefix, &suffix);
+    if (!err && has_bos) err = token_list_add(out, tokenizer_bos(l->t));
+    if (!err) err = assemble(l, (struct fim_tokens){header.ids, header.n}, prefix, suffix, out);
+    if (!err && out->n == 0) err = add_some_token(l->t, out);
+    token_list_clear(&header);
+    return err;
+}
+
 enum err fim_build(const struct fim *f, const struct model *m, const struct fim_input *in, int32_t max_tokens,
-                   struct token_list *out, struct errmsg *msg)
+                   struct fim_memo *memo, struct token_list *out, struct errmsg *msg)
 {
     const struct tokenizer *t = m->tokenizer;
-    struct token_list header = {0}, prefix = {0}, suffix = {0};
+    struct fim_memo own = {0};
+    struct layout l = {.f = f, .t = t, .in = in, .memo = memo ? memo : &own, .is_text = !has_file_format(f)};
     bool is_fim = f->order != FIM_PREFIX_ONLY,
          has_bos = tokenizer_adds_bos(t) && tokenizer_bos(t) != TOKEN_NONE;
     int32_t n_fixed = (has_bos ? 1 : 0) + (is_fim ? 2 + (f->middle != TOKEN_NONE) : 0);
-    int32_t room = max_tokens - n_fixed;
     out->n = 0;
-    if (room < 1) {
+    if (max_tokens < n_fixed + 1) {
         return err_set(msg, ERR_LIMIT, "a prompt of %d tokens is too short; at least %d are needed",
                        max_tokens, n_fixed + 1);
     }
-    enum err err = OK;
-    if (is_fim) err = build_header(f, t, in, room, &header);
-    bool continues = header.n > 0 && f->row->files == FIM_FILES_IN_PREFIX;
-    if (!err) {
-        err = encode_window(f, t, in, room - header.n, continues ? PLACE_JOINED : PLACE_FRESH, &prefix,
-                            &suffix);
-    }
-    if (!err && has_bos) err = token_list_add(out, tokenizer_bos(t));
-    if (!err)
-        err = is_fim ? assemble(f, &header, &prefix, &suffix, out)
-                     : token_list_add_all(out, prefix.ids, prefix.n);
-    if (!err && out->n == 0) err = add_some_token(t, out);
-    token_list_clear(&header);
-    token_list_clear(&prefix);
-    token_list_clear(&suffix);
+    enum err err = build(&l, max_tokens - n_fixed, has_bos, out);
+    fim_memo_tidy(l.memo);
+    fim_memo_clear(&own);
     return err ? err_set(msg, err, "cannot lay out the prompt: %s", err_text(err)) : OK;
 }
 

@@ -16,8 +16,7 @@
 static const char REPLACEMENT[] = "\xef\xbf\xbd"; /* U+FFFD */
 #define REPLACEMENT_LEN (sizeof REPLACEMENT - 1)
 
-/* Bytes of the text once each byte that is not UTF-8 has become U+FFFD. */
-static size_t repaired_len(const char *bytes, size_t len)
+size_t text_repaired_len(const char *bytes, size_t len)
 {
     size_t total = 0;
     for (size_t i = 0; i < len;) {
@@ -29,7 +28,7 @@ static size_t repaired_len(const char *bytes, size_t len)
     return total;
 }
 
-/* n_out is repaired_len of them: equal to len only if nothing was to be repaired. */
+/* n_out is text_repaired_len of them: equal to len only if nothing was to be repaired. */
 static void copy_repaired(char *out, size_t n_out, const char *bytes, size_t len)
 {
     if (n_out == len) {
@@ -62,7 +61,7 @@ void text_clear(struct text *t)
 
 /* --- Places ------------------------------------------------------------------------------------------ */
 
-static size_t char_start(const struct text *t, size_t at)
+size_t text_char_start(const struct text *t, size_t at)
 {
     if (at >= t->len) return t->len;
     while (at > 0 && ((unsigned char)t->bytes[at] & 0xc0) == 0x80) at--;
@@ -117,7 +116,7 @@ struct text_position text_position_of(const struct text *t, size_t offset, enum 
 {
     struct text_position p = {0};
     size_t start = 0, end = line_end(t, 0);
-    offset = char_start(t, offset);
+    offset = text_char_start(t, offset);
     for (size_t next; end < t->len && (next = line_after(t, end)) <= offset; p.line++) {
         start = next;
         end = line_end(t, start);
@@ -146,15 +145,15 @@ static enum err reserve(struct text *t, size_t len)
 
 enum err text_splice(struct text *t, size_t from, size_t to, const char *bytes, size_t len)
 {
-    from = char_start(t, from);
-    to = char_start(t, to);
+    from = text_char_start(t, from);
+    to = text_char_start(t, to);
     if (from > to) {
         size_t first = to;
         to = from;
         from = first;
     }
     if (len > DOCUMENT_MAX_BYTES) return ERR_LIMIT;
-    size_t n_new = repaired_len(bytes, len), n_kept = t->len - (to - from);
+    size_t n_new = text_repaired_len(bytes, len), n_kept = t->len - (to - from);
     if (n_new > DOCUMENT_MAX_BYTES - n_kept) return ERR_LIMIT;
     enum err err = reserve(t, n_kept + n_new);
     if (err) return err;
@@ -163,4 +162,32 @@ enum err text_splice(struct text *t, size_t from, size_t to, const char *bytes, 
     t->len = n_kept + n_new;
     t->bytes[t->len] = '\0';
     return OK;
+}
+
+/* --- Comparing --------------------------------------------------------------------------------------- */
+
+#define WORD sizeof(uint64_t)
+
+static bool is_same_word(const char *a, const char *b)
+{
+    uint64_t x, y;
+    memcpy(&x, a, WORD);
+    memcpy(&y, b, WORD);
+    return x == y;
+}
+
+size_t text_common_prefix(const char *a, size_t n_a, const char *b, size_t n_b)
+{
+    size_t n = 0, most = n_a < n_b ? n_a : n_b;
+    while (most - n >= WORD && is_same_word(a + n, b + n)) n += WORD;
+    while (n < most && a[n] == b[n]) n++;
+    return n;
+}
+
+size_t text_common_suffix(const char *a, size_t n_a, const char *b, size_t n_b)
+{
+    size_t n = 0, most = n_a < n_b ? n_a : n_b;
+    while (most - n >= WORD && is_same_word(a + n_a - n - WORD, b + n_b - n - WORD)) n += WORD;
+    while (n < most && a[n_a - n - 1] == b[n_b - n - 1]) n++;
+    return n;
 }

@@ -29,7 +29,17 @@ void text_clear(struct text *t);
 size_t text_offset(const struct text *t, struct text_position p, enum text_encoding unit);
 struct text_position text_position_of(const struct text *t, size_t offset, enum text_encoding unit);
 
+/* The start of the character that holds the byte `at`; the text's length from there on. */
+size_t text_char_start(const struct text *t, size_t at);
+
 /* Replace bytes from..to (clamped to character starts and order) by others. */
 MUST_CHECK enum err text_splice(struct text *t, size_t from, size_t to, const char *bytes, size_t len);
+
+/* How long bytes will be once each that is not UTF-8 has become U+FFFD. */
+size_t text_repaired_len(const char *bytes, size_t len);
+
+/* How many bytes two texts have in common at their beginnings, and at their ends. */
+size_t text_common_prefix(const char *a, size_t n_a, const char *b, size_t n_b);
+size_t text_common_suffix(const char *a, size_t n_a, const char *b, size_t n_b);
 
 #endif

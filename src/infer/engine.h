@@ -142,6 +142,11 @@ struct engine_request {
      * prompt. */
     const int32_t *draft_text;
     int32_t n_draft_text;
+    /* Token healing: text that was taken off the prompt's end and that the answer must begin with, so that
+     * the tokens at the border are the model's own. Neither reported nor counted, but for what a token has
+     * beyond it. */
+    const char *heal;
+    size_t heal_len;
     engine_token_fn *on_token;
     void *ctx;
 };
@@ -152,6 +157,11 @@ struct engine_result {
     struct engine_reuse reuse;     /* of the prompt */
     int32_t n_drafted, n_accepted; /* tokens proposed by speculation, and those that were right */
     double prompt_ms, generate_ms; /* generate_ms starts where prompt_ms ends */
+    int32_t n_healed;              /* tokens that only repeated text to be healed; not in n_generated */
+    /* How sure the model was, before any sampling filter: the natural logarithm of the probability of the
+     * generated tokens, their mean and the first; 0 without tokens. The token that ended the answer does not
+     * count; of one that goes beyond the text to heal, its probability among those that repeat that text. */
+    double mean_logprob, first_logprob;
 };
 
 /* Sync to the prompt, then sample until a stop. OK also when cancelled or out of time (result->stop tells).

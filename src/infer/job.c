@@ -1,6 +1,9 @@
 /* One completion in steps: the prompt, then sample, report and append until something says stop, several
  * tokens a pass where a draft proves right.
  *
+ * An answer may have to begin by repeating what was taken off the prompt's end (token healing, as the
+ * guidance library calls it): until that is done, tokens are chosen among those that fit, one a pass.
+ *
  * What was computed belongs to the sequence as soon as job_took has seen it, so that a job may end anywhere.
  * The engine's drafts are lent to one job at a time: they make up for passes over the weights that compute
  * one token only, and where several jobs decode, passes compute several tokens as it is. */
@@ -20,6 +23,10 @@ struct job {
     struct engine_result *result;   /* borrowed */
     struct sampler *sampler;
     struct draft *draft; /* the engine's, lent; or null */
+    const char *heal;    /* of the request: what the answer has yet to repeat */
+    size_t heal_len;
+    struct token_list forced; /* instead, where no token of the vocabulary would do; owned */
+    int32_t n_forced;         /* of those, that were taken */
     enum phase phase;
     int64_t phase_start_ns;
     struct limits limits;          /* of the phase */
@@ -54,20 +61,80 @@ static void check_limits(struct job *j)
     stop(j, is_cancelled ? ENGINE_STOP_CANCEL : ENGINE_STOP_TIME);
 }
 
+static bool is_healing(const struct job *j)
+{
+    return j->heal_len > 0 || j->n_forced < j->forced.n;
+}
+
+/* No token fits what is left to heal: take the text's own tokens. Out of memory, it is forgotten. */
+static void give_up_healing(struct job *j)
+{
+    const struct tokenizer *t = j->s->engine->model->tokenizer;
+    if (tokenizer_encode(t, j->heal, j->heal_len, 0, &j->forced)) j->forced.n = 0;
+    j->heal_len = 0;
+}
+
+struct choice {
+    int32_t id;
+    double logprob;
+    bool heals; /* it is, or begins with, text to be healed */
+};
+
+static struct choice pick(struct job *j, const float *logits)
+{
+    const struct engine *e = j->s->engine;
+    double log_sum;
+    if (j->heal_len > 0) {
+        int32_t id = sampler_pick_start(j->sampler, logits, j->heal, j->heal_len, &log_sum);
+        if (id != TOKEN_NONE) return (struct choice){id, (double)logits[id] - log_sum, .heals = true};
+        give_up_healing(j);
+    }
+    if (j->n_forced < j->forced.n) return (struct choice){.id = j->forced.ids[j->n_forced++], .heals = true};
+    int32_t id = sampler_pick(j->sampler, logits);
+    log_sum = (double)e->c.kern->log_sum_exp(logits, e->model->p.n_vocab);
+    return (struct choice){id, (double)logits[id] - log_sum, .heals = false};
+}
+
+/* How much of a token's bytes was to be healed; that is done then. */
+static size_t heal(struct job *j, size_t len)
+{
+    if (j->forced.n > 0) return len;
+    size_t n = len < j->heal_len ? len : j->heal_len;
+    j->heal += n;
+    j->heal_len -= n;
+    return n;
+}
+
+/* Count a token and hand over those of its bytes that belong to the answer. False if the caller has enough.
+ */
+static bool report(struct job *j, const struct choice *c, const char *bytes, size_t len)
+{
+    struct engine_result *result = j->result;
+    if (result->n_generated++ == 0) result->first_logprob = c->logprob;
+    result->mean_logprob += (c->logprob - result->mean_logprob) / result->n_generated;
+    return j->r->on_token(j->r->ctx, c->id, bytes, len);
+}
+
 /* Choose the next token from logits and hand it to the caller. Returns it; void when the job is over. */
 static int32_t choose(struct job *j, const float *logits)
 {
     const struct tokenizer *tokenizer = j->s->engine->model->tokenizer;
-    int32_t token = sampler_pick(j->sampler, logits);
-    if (tokenizer_is_eog(tokenizer, token)) {
+    struct choice choice = pick(j, logits);
+    int32_t token = choice.id;
+    if (!choice.heals && tokenizer_is_eog(tokenizer, token)) {
         stop(j, ENGINE_STOP_EOG);
         return token;
     }
     sampler_accept(j->sampler, token);
-    j->result->n_generated++;
     size_t len;
     const char *bytes = tokenizer_piece(tokenizer, token, &len);
-    if (!j->r->on_token(j->r->ctx, token, bytes, len))
+    size_t n_healed = choice.heals ? heal(j, len) : 0;
+    bool goes_on = true;
+    if (choice.heals && n_healed == len)
+        j->result->n_healed++;
+    else
+        goes_on = report(j, &choice, bytes + n_healed, len - n_healed);
+    if (!goes_on)
         stop(j, ENGINE_STOP_CALLER);
     else if (j->result->n_generated == j->r->max_tokens || j->s->len + 1 > j->s->n_ctx)
         stop(j, ENGINE_STOP_LIMIT); /* the last token's successor is never asked for */
@@ -96,7 +163,7 @@ enum err job_start(struct engine_seq *s, const struct engine_request *r, struct 
     *out = NULL;
     *result = (struct engine_result){.n_prompt = r->n_prompt};
     struct job *j = MEM_NEW(struct job);
-    *j = (struct job){.s = s, .r = r, .result = result};
+    *j = (struct job){.s = s, .r = r, .result = result, .heal = r->heal, .heal_len = r->heal_len};
     enum err e = sampler_new(&r->sampling, s->engine->model->tokenizer, &j->sampler, msg);
     if (e) goto fail;
     enter(j, PROMPT, r->max_prompt_ms);
@@ -127,6 +194,7 @@ void job_finish(struct job **jp, enum engine_stop why)
     if (j->draft) j->s->engine->drafting = NULL;
     kv_truncate(&j->s->kv, j->s->len); /* what was reserved and not used */
     j->s->is_busy = false;
+    token_list_clear(&j->forced);
     sampler_free(&j->sampler);
     mem_free(j);
 }
@@ -185,7 +253,7 @@ static int32_t draft_room(const struct job *j, int32_t max)
 static void want_token(struct job *j, int32_t max_draft, struct job_want *want)
 {
     if (max_draft > 0) borrow_draft(j);
-    int32_t room = j->draft ? draft_room(j, max_draft) : 0;
+    int32_t room = j->draft && !is_healing(j) ? draft_room(j, max_draft) : 0;
     int32_t n = 1 + (room > 0 ? draft_propose(j->draft, j->tokens + 1, room) : 0);
     enum err e = engine_seq_reserve(j->s, j->s->len, j->s->len + n);
     if (e && n > 1) {

@@ -210,10 +210,12 @@ static int32_t keep_best(struct sampler *s, int32_t n_heap)
 {
     const struct sampler_params *p = &s->params;
     int32_t limit = limit_of(s);
+    bool is_all = limit >= n_heap; /* top-p is a share of all candidates, or of the top k where k is fewer */
+    if (is_all) limit = n_heap;
     for (int32_t i = n_heap / 2; i-- > 0;) sift_down(s->heap, i, n_heap);
     float best = s->heap[0].logit;
-    float total = 0; /* top-p is a share of this: of the top k where k is set, else of everything */
-    for (int32_t i = 0; limit == s->n_vocab && i < s->n_vocab; i++) total += expf(s->heap[i].logit - best);
+    float total = 0;
+    for (int32_t i = 0; is_all && i < n_heap; i++) total += expf(s->heap[i].logit - best);
     int32_t n = 0;
     for (float sum = 0; n < limit; n++) {
         float weight = expf(s->heap[0].logit - best);
@@ -302,5 +304,37 @@ int32_t sampler_pick(struct sampler *s, const float *logits)
         n = apply_infill(s, n);
     else if (p->temperature > 0)
         softmax(s->kept, n, p->temperature);
+    return draw(s, n);
+}
+
+struct start_search {
+    struct sampler *sampler;
+    const float *logits;
+    int32_t n; /* found; in the heap's array, in no order */
+};
+
+static void add_start(void *ctx, int32_t id, size_t piece_len)
+{
+    (void)piece_len;
+    struct start_search *search = ctx;
+    search->sampler->heap[search->n++] = (struct candidate){.id = id, .logit = search->logits[id]};
+}
+
+int32_t sampler_pick_start(struct sampler *s, const float *logits, const char *text, size_t len,
+                           double *log_sum)
+{
+    struct start_search found = {.sampler = s, .logits = logits};
+    tokenizer_each_start(s->tokenizer, text, len, add_start, &found);
+    if (found.n == 0) return TOKEN_NONE;
+    struct candidate best = s->heap[0];
+    for (int32_t i = 1; i < found.n; i++) {
+        if (s->heap[i].logit > best.logit) best = s->heap[i];
+    }
+    double sum = 0;
+    for (int32_t i = 0; i < found.n; i++) sum += (double)expf(s->heap[i].logit - best.logit);
+    *log_sum = (double)best.logit + log(sum);
+    if (s->params.temperature == 0) return best.id;
+    int32_t n = keep_best(s, found.n);
+    softmax(s->kept, n, s->params.temperature);
     return draw(s, n);
 }

@@ -4,6 +4,7 @@
 #define INFER_SAMPLER_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -31,6 +32,12 @@ void sampler_free(struct sampler **s);
 
 /* Pick a token from logits[n_vocab]; logits are not changed. Does not allocate. */
 int32_t sampler_pick(struct sampler *s, const float *logits);
+
+/* Pick among the tokens with which text could begin (tokenizer_each_start), by top-k, top-p, min-p and
+ * temperature alone. log_sum: what their softmax divides by (kern.h, log_sum_exp). TOKEN_NONE: there is none.
+ */
+int32_t sampler_pick_start(struct sampler *s, const float *logits, const char *text, size_t len,
+                           double *log_sum);
 
 /* Tell the sampler what was added to the text, for the repetition penalty. */
 void sampler_accept(struct sampler *s, int32_t token);

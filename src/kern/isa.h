@@ -50,6 +50,7 @@ void kern_avx2_gelu(float *x, int32_t n);
 void kern_avx2_add(float *y, const float *x, int32_t n);
 void kern_avx2_mul_add(float *y, const float *x, float a, int32_t n);
 void kern_avx2_f32_to_f16(const float *x, uint16_t *y, int32_t n);
+float kern_avx2_log_sum_exp(const float *x, int32_t n);
 void kern_avx2_rope(float *head, const float *cos, const float *sin, int32_t n_rot, bool neox);
 
 /* kern_avx512.c; also the AMX table's. */

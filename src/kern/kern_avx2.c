@@ -151,6 +151,37 @@ void kern_avx2_f32_to_f16(const float *x, uint16_t *y, int32_t n)
     for (; i < n; i++) y[i] = kern_f32_to_f16(x[i]);
 }
 
+static float max_of(const float *x, int32_t n)
+{
+    float max = x[0];
+    int32_t i = 0;
+    if (n >= 32) {
+        __m256 max8[4];
+        for (int32_t j = 0; j < 4; j++) max8[j] = _mm256_loadu_ps(x + 8 * j);
+        for (i = 32; i + 32 <= n; i += 32) {
+            for (int32_t j = 0; j < 4; j++) max8[j] = _mm256_max_ps(_mm256_loadu_ps(x + i + 8 * j), max8[j]);
+        }
+        max = vec_max(_mm256_max_ps(_mm256_max_ps(max8[0], max8[1]), _mm256_max_ps(max8[2], max8[3])));
+    }
+    for (; i < n; i++) max = x[i] > max ? x[i] : max;
+    return max;
+}
+
+/* Two passes over x: even a large vocabulary's logits stay in the second-level cache. */
+float kern_avx2_log_sum_exp(const float *x, int32_t n)
+{
+    float max = max_of(x, n);
+    __m256 top = _mm256_set1_ps(max), acc[2] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    int32_t i = 0;
+    for (; i + 16 <= n; i += 16) {
+        acc[0] = _mm256_add_ps(acc[0], vec_exp(_mm256_sub_ps(_mm256_loadu_ps(x + i), top)));
+        acc[1] = _mm256_add_ps(acc[1], vec_exp(_mm256_sub_ps(_mm256_loadu_ps(x + i + 8), top)));
+    }
+    float sum = vec_sum(_mm256_add_ps(acc[0], acc[1]));
+    for (; i < n; i++) sum += expf(x[i] - max);
+    return max + logf(sum);
+}
+
 static void rope_neox(float *head, const float *cos, const float *sin, int32_t half)
 {
     for (int32_t i = 0; i < half; i += 8) {
@@ -201,6 +232,7 @@ const struct kern kern_avx2 = {
     .add = kern_avx2_add,
     .mul_add = kern_avx2_mul_add,
     .f32_to_f16 = kern_avx2_f32_to_f16,
+    .log_sum_exp = kern_avx2_log_sum_exp,
     .rope = kern_avx2_rope,
 };
 

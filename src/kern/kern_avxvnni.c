@@ -23,6 +23,7 @@ const struct kern kern_avxvnni = {
     .add = kern_avx2_add,
     .mul_add = kern_avx2_mul_add,
     .f32_to_f16 = kern_avx2_f32_to_f16,
+    .log_sum_exp = kern_avx2_log_sum_exp,
     .rope = kern_avx2_rope,
 };
 

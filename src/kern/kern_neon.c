@@ -183,6 +183,37 @@ static void mul_add(float *y, const float *x, float a, int32_t n)
         vec_store(y, i, n, vfmaq_n_f32(vec_load(y, i, n), vec_load(x, i, n), a));
 }
 
+static float max_of(const float *x, int32_t n)
+{
+    float max = x[0];
+    int32_t i = 0;
+    if (n >= 8) {
+        float32x4_t a = vld1q_f32(x), b = vld1q_f32(x + 4);
+        for (i = 8; i + 8 <= n; i += 8) {
+            a = vmaxnmq_f32(a, vld1q_f32(x + i));
+            b = vmaxnmq_f32(b, vld1q_f32(x + i + 4));
+        }
+        max = vmaxnmvq_f32(vmaxnmq_f32(a, b));
+    }
+    for (; i < n; i++) max = x[i] > max ? x[i] : max;
+    return max;
+}
+
+/* Two passes over x: even a large vocabulary's logits stay in the second-level cache. */
+static float log_sum_exp(const float *x, int32_t n)
+{
+    float max = max_of(x, n);
+    float32x4_t top = vdupq_n_f32(max), acc[2] = {vdupq_n_f32(0), vdupq_n_f32(0)};
+    int32_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        acc[0] = vaddq_f32(acc[0], vec_exp(vsubq_f32(vld1q_f32(x + i), top)));
+        acc[1] = vaddq_f32(acc[1], vec_exp(vsubq_f32(vld1q_f32(x + i + 4), top)));
+    }
+    float sum = vaddvq_f32(vaddq_f32(acc[0], acc[1]));
+    for (; i < n; i++) sum += expf(x[i] - max);
+    return max + logf(sum);
+}
+
 static void rope_neox(float *head, const float *cos, const float *sin, int32_t half)
 {
     for (int32_t i = 0; i < half; i += 4) {
@@ -225,7 +256,7 @@ static void rope(float *head, const float *cos, const float *sin, int32_t n_rot,
         .isa = name, .quantize = quantize, .dequantize = kern_ref_dequantize, .matmul = product,             \
         .attend = kern_neon_attend, .kv_store = kv_store, .kv_load = kv_load, .rms_norm = rms_norm,          \
         .layer_norm = layer_norm, .silu_mul = silu_mul, .gelu_mul = gelu_mul, .gelu = gelu, .add = add,      \
-        .mul_add = mul_add, .f32_to_f16 = f32_to_f16, .rope = rope,                                          \
+        .mul_add = mul_add, .f32_to_f16 = f32_to_f16, .log_sum_exp = log_sum_exp, .rope = rope,              \
     }
 
 const struct kern kern_neon = TABLE("neon", kern_neon_matmul);

@@ -183,6 +183,15 @@ static void f32_to_f16(const float *x, uint16_t *y, int32_t n)
     for (int32_t i = 0; i < n; i++) y[i] = kern_f32_to_f16(x[i]);
 }
 
+static float log_sum_exp(const float *x, int32_t n)
+{
+    float max = x[0];
+    double sum = 0;
+    for (int32_t i = 1; i < n; i++) max = fmaxf(max, x[i]);
+    for (int32_t i = 0; i < n; i++) sum += exp((double)x[i] - (double)max);
+    return max + (float)log(sum);
+}
+
 static void rope(float *head, const float *cos, const float *sin, int32_t n_rot, bool neox)
 {
     int32_t half = n_rot / 2;
@@ -201,7 +210,8 @@ static void rope(float *head, const float *cos, const float *sin, int32_t n_rot,
         .isa = name, .quantize = quantize, .dequantize = kern_ref_dequantize, .matmul = product,             \
         .attend = kern_ref_attend, .kv_store = kern_ref_kv_store, .kv_load = kern_ref_kv_load,               \
         .rms_norm = rms_norm, .layer_norm = layer_norm, .silu_mul = silu_mul, .gelu_mul = gelu_mul,          \
-        .gelu = gelu, .add = add, .mul_add = mul_add, .f32_to_f16 = f32_to_f16, .rope = rope,                \
+        .gelu = gelu, .add = add, .mul_add = mul_add, .f32_to_f16 = f32_to_f16, .log_sum_exp = log_sum_exp,  \
+        .rope = rope,                                                                                        \
     }
 
 const struct kern kern_ref = TABLE("ref", matmul);

@@ -50,7 +50,9 @@ enum err tok_added_init(struct tok_added *a, const struct tok_vocab *v, enum tok
     for (uint64_t byte = 0; byte < 256; byte++) {
         a->first[byte] = (uint32_t)n_lens;
         for (; i < n && pairs[i] >> 32 == byte; i++) {
-            if (i == 0 || pairs[i] != pairs[i - 1]) a->lens[n_lens++] = UINT32_MAX - (uint32_t)pairs[i];
+            if (i > 0 && pairs[i] == pairs[i - 1]) continue;
+            a->lens[n_lens++] = UINT32_MAX - (uint32_t)pairs[i];
+            if (a->lens[n_lens - 1] > a->max_len) a->max_len = a->lens[n_lens - 1];
         }
     }
     a->first[256] = (uint32_t)n_lens;

@@ -11,6 +11,7 @@ struct tok_added {
     uint32_t *lens;      /* owned; longest first for each first byte */
     uint32_t first[257]; /* lens of tokens that start with byte b: lens[first[b]] .. lens[first[b + 1] - 1] */
     enum tok_type type;
+    size_t max_len; /* of all of them; 0: there are none */
 };
 
 /* ERR_NOMEM. The caller clears a in every case. */

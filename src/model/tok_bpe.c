@@ -63,6 +63,7 @@ const struct pretok_kind *tok_bpe_pretok(const struct tok_bpe *bpe)
 struct bpe_run {
     const struct tok_bpe *bpe;
     struct tok_merge *merge;
+    const struct tok_watch *watch; /* or null */
     struct token_list *out;
     bool ignores_merges;
 };
@@ -78,6 +79,7 @@ static enum err encode_word(void *ctx, const char *word, size_t len)
 {
     const struct bpe_run *run = ctx;
     const struct tok_vocab *v = run->bpe->vocab;
+    if (!tok_watch_begins(run->watch, word, run->out->n)) return ERR_CANCELLED;
     if (len == 1) return add_token(run, v->byte_ids[(unsigned char)word[0]]);
     if (run->ignores_merges && len <= v->max_key_len) {
         int32_t id = tok_vocab_find(v, TOK_ORDINARY, word, len);
@@ -95,9 +97,12 @@ static enum err encode_word(void *ctx, const char *word, size_t len)
 }
 
 enum err tok_bpe_encode(const struct tok_bpe *bpe, struct tok_merge *m, const char *text, size_t len,
-                        struct token_list *out)
+                        const struct tok_watch *watch, struct token_list *out)
 {
-    struct bpe_run run = {
-        .bpe = bpe, .merge = m, .out = out, .ignores_merges = tok_bpe_pretok(bpe)->ignores_merges};
+    struct bpe_run run = {.bpe = bpe,
+                          .merge = m,
+                          .watch = watch,
+                          .out = out,
+                          .ignores_merges = tok_bpe_pretok(bpe)->ignores_merges};
     return pretok_split(bpe->pretok, text, len, encode_word, &run);
 }

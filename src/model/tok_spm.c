@@ -12,7 +12,6 @@
 
 struct tok_spm {
     const struct tok_vocab *vocab; /* borrowed */
-    const struct tok_added *user;  /* borrowed */
     uint32_t *ranks;               /* [vocab->n] owned; 0 is the best score */
     bool adds_space_prefix;
     /* By byte other than space: some token has this byte and then a space. */
@@ -71,12 +70,11 @@ static void find_inner_spaces(struct tok_spm *spm)
     }
 }
 
-enum err tok_spm_new(const struct gguf *g, const struct tok_vocab *v, const struct tok_added *user,
-                     struct tok_spm **out, struct errmsg *msg)
+enum err tok_spm_new(const struct gguf *g, const struct tok_vocab *v, struct tok_spm **out,
+                     struct errmsg *msg)
 {
     struct tok_spm *spm = MEM_NEW(struct tok_spm);
     spm->vocab = v;
-    spm->user = user;
     spm->adds_space_prefix = true;
     enum err err = gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", &spm->adds_space_prefix, msg);
     if (err == ERR_NOT_FOUND) err = OK;
@@ -150,43 +148,27 @@ static bool begins_word(const struct tok_spm *spm, const char *text, size_t at)
     return text[at] == ' ' && text[at - 1] != ' ' && !spm->joins_space[(unsigned char)text[at - 1]];
 }
 
-static enum err encode_words(const struct spm_run *run, const char *text, size_t len)
+enum err tok_spm_encode(const struct tok_spm *spm, struct tok_merge *m, const char *text, size_t len,
+                        const struct tok_watch *watch, struct token_list *out)
 {
+    struct spm_run run = {.spm = spm, .merge = m, .out = out};
     for (size_t at = 0; at < len;) {
         size_t end = at + 1;
-        while (end < len && !begins_word(run->spm, text, end)) end++;
-        enum err err = encode_word(run, text + at, end - at);
+        while (end < len && !begins_word(spm, text, end)) end++;
+        if (!tok_watch_begins(watch, text + at, out->n)) return ERR_CANCELLED;
+        enum err err = encode_word(&run, text + at, end - at);
         if (err) return err;
         at = end;
     }
     return OK;
 }
 
-/* User-defined tokens are found in the normalised text. */
-static enum err encode_normalised(const struct spm_run *run, const char *text, size_t len)
+char *tok_spm_normalise(const struct tok_spm *spm, const char *text, size_t len, size_t *normal_len)
 {
-    struct tok_match match;
-    size_t at = 0;
-    while (tok_added_find(run->spm->user, run->spm->vocab, text, len, at, &match)) {
-        enum err err = encode_words(run, text + at, match.start - at);
-        if (!err) err = token_list_add(run->out, match.id);
-        if (err) return err;
-        at = match.start + match.len;
-    }
-    return encode_words(run, text + at, len - at);
-}
-
-enum err tok_spm_encode(const struct tok_spm *spm, struct tok_merge *m, const char *text, size_t len,
-                        struct token_list *out)
-{
-    struct spm_run run = {.spm = spm, .merge = m, .out = out};
-    if (!len) return OK;
-    char *normal = mem_try(len + 1, 1);
-    if (!normal) return ERR_NOMEM;
     size_t n = 0;
-    if (spm->adds_space_prefix) normal[n++] = ' ';
-    n += (size_t)tok_vocab_decode(spm->vocab, text, len, normal + n);
-    enum err err = encode_normalised(&run, normal, n);
-    mem_free(normal);
-    return err;
+    char *normal = mem_try(len + 1, 1);
+    if (!normal) return NULL;
+    if (spm->adds_space_prefix && len > 0) normal[n++] = ' ';
+    *normal_len = n + (size_t)tok_vocab_decode(spm->vocab, text, len, normal + n);
+    return normal;
 }

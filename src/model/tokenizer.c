@@ -7,14 +7,17 @@
 #include "model/gguf.h"
 #include "model/tok_added.h"
 #include "model/tok_bpe.h"
+#include "model/tok_memo.h"
 #include "model/tok_merge.h"
 #include "model/tok_special.h"
 #include "model/tok_spm.h"
+#include "model/tok_starts.h"
 #include "model/tok_vocab.h"
 
 struct tokenizer {
     struct tok_vocab vocab;
     struct tok_added control, user;
+    struct tok_starts starts;
     struct tok_bpe *bpe; /* owned; exactly one of these two */
     struct tok_spm *spm;
     bool adds_bos;
@@ -77,11 +80,11 @@ static enum err load_kind(struct tokenizer *t, const struct gguf *g, struct errm
     if (!err) {
         err = tok_added_init(&t->control, &t->vocab, TOK_CONTROL);
         if (!err) err = tok_added_init(&t->user, &t->vocab, TOK_USER_DEFINED);
+        if (!err) err = tok_starts_init(&t->starts, &t->vocab);
         if (err) return err_set(msg, err, "not enough memory for the tokenizer");
     }
     if (err) return err;
-    return is_bpe ? tok_bpe_new(g, &t->vocab, &t->bpe, msg)
-                  : tok_spm_new(g, &t->vocab, &t->user, &t->spm, msg);
+    return is_bpe ? tok_bpe_new(g, &t->vocab, &t->bpe, msg) : tok_spm_new(g, &t->vocab, &t->spm, msg);
 }
 
 enum err tokenizer_new(const struct gguf *g, struct tokenizer **out, struct errmsg *msg)
@@ -110,29 +113,46 @@ void tokenizer_free(struct tokenizer **t)
     tok_spm_free(&old->spm);
     tok_added_clear(&old->control);
     tok_added_clear(&old->user);
+    tok_starts_clear(&old->starts);
     tok_vocab_clear(&old->vocab);
     mem_free(old);
 }
 
-static enum err encode_bpe(const struct tokenizer *t, struct tok_merge *m, const char *text, size_t len,
-                           struct token_list *out)
+/* Words between user-defined tokens; the text is normalised. */
+static enum err encode_words(const struct tokenizer *t, struct tok_merge *m, const char *text, size_t len,
+                             const struct tok_watch *watch, struct token_list *out)
+{
+    return t->bpe ? tok_bpe_encode(t->bpe, m, text, len, watch, out)
+                  : tok_spm_encode(t->spm, m, text, len, watch, out);
+}
+
+/* Normalised text without control tokens. */
+static enum err encode_normal(const struct tokenizer *t, struct tok_merge *m, const char *text, size_t len,
+                              const struct tok_watch *watch, struct token_list *out)
 {
     struct tok_match match;
     size_t at = 0;
     while (tok_added_find(&t->user, &t->vocab, text, len, at, &match)) {
-        enum err err = tok_bpe_encode(t->bpe, m, text + at, match.start - at, out);
+        enum err err = encode_words(t, m, text + at, match.start - at, watch, out);
+        if (!err && !tok_watch_begins(watch, text + match.start, out->n)) err = ERR_CANCELLED;
         if (!err) err = token_list_add(out, match.id);
         if (err) return err;
         at = match.start + match.len;
     }
-    return tok_bpe_encode(t->bpe, m, text + at, len - at, out);
+    return encode_words(t, m, text + at, len - at, watch, out);
 }
 
 /* Text without control tokens. */
 static enum err encode_plain(const struct tokenizer *t, struct tok_merge *m, const char *text, size_t len,
                              struct token_list *out)
 {
-    return t->bpe ? encode_bpe(t, m, text, len, out) : tok_spm_encode(t->spm, m, text, len, out);
+    if (!t->spm) return encode_normal(t, m, text, len, NULL, out);
+    size_t normal_len;
+    char *normal = tok_spm_normalise(t->spm, text, len, &normal_len);
+    if (!normal) return ERR_NOMEM;
+    enum err err = encode_normal(t, m, normal, normal_len, NULL, out);
+    mem_free(normal);
+    return err;
 }
 
 static enum err encode_all(const struct tokenizer *t, struct tok_merge *m, const char *text, size_t len,
@@ -165,6 +185,39 @@ enum err tokenizer_encode(const struct tokenizer *t, const char *text, size_t le
     return err;
 }
 
+static enum err encode_again(const struct tokenizer *t, const char *text, size_t len, struct token_memo *memo)
+{
+    struct tok_change change;
+    struct tok_merge merge;
+    size_t from;
+    if (!tok_change_begin(&change, memo, text, len, t->user.max_len, &from)) return OK;
+    struct tok_watch watch = {.begins = tok_change_begins, .ctx = &change};
+    tok_merge_init(&merge);
+    enum err err = encode_normal(t, &merge, text + from, len - from, &watch, &change.tokens);
+    tok_merge_clear(&merge);
+    return tok_change_end(&change, err);
+}
+
+enum err tokenizer_encode_again(const struct tokenizer *t, const char *text, size_t len,
+                                struct token_memo *memo)
+{
+    if (!len) text = "";
+    if (len > INT32_MAX / 2) {
+        token_memo_clear(memo);
+        return ERR_LIMIT;
+    }
+    if (!t->spm) return encode_again(t, text, len, memo);
+    size_t normal_len;
+    char *normal = tok_spm_normalise(t->spm, text, len, &normal_len);
+    if (!normal) {
+        token_memo_clear(memo);
+        return ERR_NOMEM;
+    }
+    enum err err = encode_again(t, normal, normal_len, memo);
+    mem_free(normal);
+    return err;
+}
+
 static bool is_token(const struct tokenizer *t, int32_t id)
 {
     return id >= 0 && id < t->vocab.n;
@@ -175,6 +228,12 @@ const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *len)
     struct gguf_str piece = is_token(t, id) ? tok_vocab_piece(&t->vocab, id) : (struct gguf_str){"", 0};
     *len = piece.len;
     return piece.data;
+}
+
+void tokenizer_each_start(const struct tokenizer *t, const char *text, size_t len,
+                          void (*fn)(void *ctx, int32_t id, size_t piece_len), void *ctx)
+{
+    tok_starts_each(&t->starts, &t->vocab, text, len, fn, ctx);
 }
 
 const char *tokenizer_text(const struct tokenizer *t, int32_t id, size_t *len)

@@ -41,9 +41,31 @@ enum tokenizer_flag {
 MUST_CHECK enum err tokenizer_encode(const struct tokenizer *t, const char *text, size_t len, unsigned flags,
                                      struct token_list *out);
 
+/* A text with its tokens, kept so that a text that is much the same is tokenised at the cost of the
+ * difference. Zero-initialise; belongs to one caller, who always uses it with the same tokenizer. */
+struct token_memo {
+    char *text; /* owned; as it is encoded: a SentencePiece tokenizer normalises it first */
+    size_t len, text_cap;
+    struct token_list tokens;  /* of text */
+    struct token_mark *marks;  /* owned; private: places from where on the rest can be encoded by itself */
+    int32_t n_marks, mark_cap; /* likewise */
+};
+void token_memo_clear(struct token_memo *memo);
+size_t token_memo_bytes(const struct token_memo *memo);
+
+/* Make the memo hold text: its tokens are then those that tokenizer_encode gives without flags. Errors as
+ * there; the memo is then empty. */
+MUST_CHECK enum err tokenizer_encode_again(const struct tokenizer *t, const char *text, size_t len,
+                                           struct token_memo *memo);
+
 /* The bytes that a token stands for (view; lives as long as t); len 0 for control tokens, which have no
  * text of their own, and for ids outside the vocabulary. */
 const char *tokenizer_piece(const struct tokenizer *t, int32_t id, size_t *len);
+
+/* The tokens whose bytes the text could begin with: they are the beginning of text, or begin with it; text is
+ * not empty. Calls fn with each, in no order. */
+void tokenizer_each_start(const struct tokenizer *t, const char *text, size_t len,
+                          void (*fn)(void *ctx, int32_t id, size_t piece_len), void *ctx);
 
 /* The token's text in the vocabulary ("<|fim_prefix|>", "Ġint"), also of control tokens; view. */
 const char *tokenizer_text(const struct tokenizer *t, int32_t id, size_t *len);

@@ -34,6 +34,9 @@ static const struct field FIELDS[] = {
     {"document", KIND_STR, AT(request.document), 0, 0},
     {"user", KIND_STR, AT(user), 0, 0},
     {"stream", KIND_FLAG, AT(is_stream), 0, 0},
+    {"automatic", KIND_FLAG, AT(request.is_automatic), 0, 0},
+    {"explain", KIND_FLAG, AT(request.wants_explanation), 0, 0},
+    {"file", KIND_STR, AT(request.file), 0, 0},
     {"id_slot", KIND_INT, AT(id_slot), -1, INT32_MAX},
     {"n_predict", KIND_INT, AT(request.max_tokens), -1, TOKENS_MAX},
     {"num_predict", KIND_INT, AT(request.max_tokens), -1, TOKENS_MAX},
@@ -167,24 +170,45 @@ static enum err take_samplers(struct service_request *r, const struct json_value
     return OK;
 }
 
+/* What one of a few names stands for. */
+struct choice {
+    const char *name;
+    int value;
+};
+
+static bool choose(const struct choice *choices, size_t n, const struct json_value *v, int *out)
+{
+    const char *name = json_get_str(v, NULL);
+    for (size_t i = 0; name && i < n; i++) {
+        if (strcmp(name, choices[i].name) != 0) continue;
+        *out = choices[i].value;
+        return true;
+    }
+    return false;
+}
+
 static enum err take_priority(struct service_request *r, const struct json_value *v, struct errmsg *msg)
 {
-    static const struct {
-        const char *name;
-        enum service_priority priority;
-    } NAMES[] = {
-        {"asked", SERVICE_ASKED},
-        {"typing", SERVICE_TYPING},
-        {"prefetch", SERVICE_PREFETCH},
-    };
-    if (!v) return OK;
-    const char *name = json_get_str(v, NULL);
-    for (size_t i = 0; name && i < sizeof NAMES / sizeof *NAMES; i++) {
-        if (strcmp(name, NAMES[i].name) != 0) continue;
-        r->priority = NAMES[i].priority;
-        return OK;
-    }
-    return err_set(msg, ERR_ARG, "\"priority\" must be \"asked\", \"typing\" or \"prefetch\"");
+    static const struct choice NAMES[] = {
+        {"asked", SERVICE_ASKED}, {"typing", SERVICE_TYPING}, {"prefetch", SERVICE_PREFETCH}};
+    int value = (int)r->priority;
+    if (v && !choose(NAMES, sizeof NAMES / sizeof *NAMES, v, &value))
+        return err_set(msg, ERR_ARG, "\"priority\" must be \"asked\", \"typing\" or \"prefetch\"");
+    r->priority = (enum service_priority)value;
+    return OK;
+}
+
+static enum err take_extent(struct service_request *r, const struct json_value *v, struct errmsg *msg)
+{
+    static const struct choice NAMES[] = {{"place", SERVICE_EXTENT_PLACE},
+                                          {"any", SERVICE_EXTENT_ANY},
+                                          {"line", SERVICE_EXTENT_LINE},
+                                          {"block", SERVICE_EXTENT_BLOCK}};
+    int value = (int)r->extent;
+    if (v && !choose(NAMES, sizeof NAMES / sizeof *NAMES, v, &value))
+        return err_set(msg, ERR_ARG, "\"extent\" must be \"place\", \"any\", \"line\" or \"block\"");
+    r->extent = (enum service_extent)value;
+    return OK;
 }
 
 enum err api_params_fields(struct api_params *p, const struct json_value *object, struct errmsg *msg)
@@ -197,6 +221,7 @@ enum err api_params_fields(struct api_params *p, const struct json_value *object
     enum err err = take_stop(&p->request, json_get(object, "stop"), msg);
     if (!err) err = take_samplers(&p->request, json_get(object, "samplers"), msg);
     if (!err) err = take_priority(&p->request, json_get(object, "priority"), msg);
+    if (!err) err = take_extent(&p->request, json_get(object, "extent"), msg);
     return err;
 }
 
@@ -226,7 +251,6 @@ enum err api_params_place(struct api_params *p, const struct json_value *object,
     mem_free(p->text);
     r->len = lens[0] + lens[1] + lens[2];
     r->cursor = lens[0] + lens[1];
-    r->is_window = true;
     r->text = p->text = mem_try(r->len + 1, 1);
     if (!p->text) return err_set(msg, ERR_NOMEM, "no memory for a text of %zu bytes", r->len);
     char *to = p->text;

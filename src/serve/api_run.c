@@ -194,8 +194,8 @@ int32_t api_run_n_candidates(const struct service_answer *a)
 const char *api_run_stop_type(const struct service_candidate *c)
 {
     static const char *const TYPES[][2] = {
-        {"eog", "eos"},     {"suffix", "eos"}, {"block", "eos"},        {"word", "word"},
-        {"limit", "limit"}, {"time", "limit"}, {"repetition", "limit"}, {"indent", "limit"},
+        {"eog", "eos"},   {"suffix", "eos"},  {"block", "eos"},  {"line", "eos"},         {"unit", "eos"},
+        {"word", "word"}, {"limit", "limit"}, {"time", "limit"}, {"repetition", "limit"}, {"indent", "limit"},
     };
     for (size_t i = 0; i < sizeof TYPES / sizeof *TYPES; i++) {
         if (strcmp(c->stop, TYPES[i][0]) == 0) return TYPES[i][1];
@@ -227,6 +227,8 @@ void api_run_write_inline(struct json *j, const struct service_answer *a, const 
     const struct service_timings *t = &a->timings;
     json_begin_object(j, "inline");
     json_str(j, "stop", c->stop);
+    json_str(j, "quiet", a->quiet);
+    json_num(j, "mean_logprob", c->mean_logprob, 4);
     json_begin_object(j, "timings");
     json_num(j, "queue", t->queue, 3);
     json_num(j, "context", t->context, 3);
@@ -242,6 +244,7 @@ void api_run_write_inline(struct json *j, const struct service_answer *a, const 
     json_int(j, "drafted", t->n_drafted);
     json_int(j, "accepted", t->n_accepted);
     json_flag(j, "shared", a->was_shared);
+    if (a->explanation) json_raw(j, "explanation", a->explanation, strlen(a->explanation));
     json_end_object(j);
 }
 

@@ -29,11 +29,29 @@ static void did_change_configuration(struct lsp *l, const struct lsp_message *m)
 
 /* --- Workspace --------------------------------------------------------------------------------------- */
 
+static void add_folder(struct lsp *l, const char *uri)
+{
+    const char *folder = lsp_workspace_add(&l->workspace, uri);
+    if (folder) service_hold_project(l->o.service, folder);
+}
+
+static void remove_folder(struct lsp *l, const char *uri)
+{
+    char *folder = lsp_workspace_remove(&l->workspace, uri);
+    if (folder) service_drop_project(l->o.service, folder);
+    mem_free(folder);
+}
+
+static void drop_folders(struct lsp *l)
+{
+    for (int i = 0; i < l->workspace.n; i++) service_drop_project(l->o.service, l->workspace.folders[i]);
+}
+
 static void add_folders(struct lsp *l, const struct json_value *folders)
 {
     for (size_t i = 0; i < json_count(folders); i++) {
         const char *uri = json_get_str(json_get(json_at(folders, i), "uri"), NULL);
-        if (uri) lsp_workspace_add(&l->workspace, uri);
+        if (uri) add_folder(l, uri);
     }
 }
 
@@ -42,9 +60,10 @@ static void did_change_folders(struct lsp *l, const struct lsp_message *m)
     const struct json_value *event = json_get(m->params, "event"), *removed = json_get(event, "removed");
     for (size_t i = 0; i < json_count(removed); i++) {
         const char *uri = json_get_str(json_get(json_at(removed, i), "uri"), NULL);
-        if (uri) lsp_workspace_remove(&l->workspace, uri);
+        if (uri) remove_folder(l, uri);
     }
     add_folders(l, json_get(event, "added"));
+    lsp_docs_on_folders(l);
 }
 
 /* --- Life -------------------------------------------------------------------------------------------- */
@@ -115,7 +134,7 @@ static void initialize(struct lsp *l, const struct lsp_message *m)
     (void)json_get_flag(json_get(json_get(can, "window"), "workDoneProgress"), &l->can_progress);
     read_settings(l, json_get(m->params, "initializationOptions"));
     add_folders(l, folders);
-    if (!folders && root) lsp_workspace_add(&l->workspace, root);
+    if (!folders && root) add_folder(l, root);
     l->phase = LSP_RUNNING;
 
     const char *encoding = choose_encoding(l, json_get(json_get(can, "general"), "positionEncodings"));
@@ -175,7 +194,7 @@ static const struct method methods[] = {
     {"textDocument/completion", true, lsp_complete_list},
     {"textDocument/didShowCompletion", false, lsp_events_shown},
     {"textDocument/didPartiallyAcceptCompletion", false, lsp_events_partly_accepted},
-    {"textDocument/didFocus", false, NULL},
+    {"textDocument/didFocus", false, lsp_docs_did_focus},
     {"workspace/executeCommand", true, lsp_events_command},
     {"workspace/didChangeConfiguration", false, did_change_configuration},
     {"workspace/didChangeWorkspaceFolders", false, did_change_folders},
@@ -276,6 +295,7 @@ void lsp_free(struct lsp **l)
     if (!*l) return;
     lsp_complete_forget_all(*l);
     documents_free(&(*l)->docs);
+    drop_folders(*l);
     lsp_workspace_clear(&(*l)->workspace);
     lsp_frame_clear(&(*l)->frame);
     lsp_rpc_free(&(*l)->rpc);

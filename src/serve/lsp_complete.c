@@ -30,10 +30,10 @@ struct lsp_pending {
 
 /* Where a completion is wanted. */
 struct place {
-    const char *uri; /* views */
-    const struct text *text;
+    struct open_document *doc;
     size_t cursor;
     enum service_priority priority;
+    bool wants_explanation;
 };
 
 /* --- Requests under way ------------------------------------------------------------------------------ */
@@ -133,6 +133,20 @@ static void write_list_item(struct lsp_pending *p, struct json *j, const struct 
     json_end_object(j);
 }
 
+/* What no other server tells, for those who ask for it. */
+static void write_explanation(struct json *j, const struct service_answer *a)
+{
+    json_begin_object(j, "inline");
+    json_str(j, "quiet", a->quiet);
+    json_str(j, "stop", a->n_candidates > 0 ? a->candidates[0].stop : "");
+    json_num(j, "mean_logprob", a->n_candidates > 0 ? a->candidates[0].mean_logprob : 0, 4);
+    json_int(j, "prompt_tokens", a->timings.n_prompt);
+    json_int(j, "computed", a->timings.n_computed);
+    json_num(j, "total_ms", a->timings.total, 3);
+    json_raw(j, "explanation", a->explanation, strlen(a->explanation));
+    json_end_object(j);
+}
+
 /* The order of candidates is the service's: best first. */
 static void answer_items(struct lsp_pending *p, const struct service_answer *a)
 {
@@ -154,6 +168,7 @@ static void answer_items(struct lsp_pending *p, const struct service_answer *a)
         buf_truncate(&p->given, given_len);
     }
     json_end_array(j);
+    if (a->explanation) write_explanation(j, a);
     json_end_object(j);
     lsp_rpc_send(&l->rpc);
 }
@@ -193,8 +208,8 @@ static bool read_place(struct lsp *l, const struct lsp_message *m, struct place 
         lsp_rpc_error(&l->rpc, m->id, LSP_RPC_INVALID_PARAMS, "a completion needs textDocument and position");
         return false;
     }
-    const struct text *text = documents_find(l->docs, uri);
-    if (!text) {
+    struct open_document *doc = documents_find(l->docs, uri);
+    if (!doc) {
         lsp_rpc_error(&l->rpc, m->id, LSP_RPC_INVALID_PARAMS, "%s is not open here", uri);
         return false;
     }
@@ -204,10 +219,10 @@ static bool read_place(struct lsp *l, const struct lsp_message *m, struct place 
     }
     int64_t kind = 0;
     (void)json_get_int(json_get(json_get(m->params, "context"), "triggerKind"), &kind);
-    *out = (struct place){.uri = uri,
-                          .text = text,
-                          .cursor = text_offset(text, position, l->unit),
+    *out = (struct place){.doc = doc,
+                          .cursor = text_offset(&doc->text, position, l->unit),
                           .priority = kind == 1 ? SERVICE_ASKED : SERVICE_TYPING};
+    (void)json_get_flag(json_get(m->params, "explain"), &out->wants_explanation);
     return true;
 }
 
@@ -217,52 +232,58 @@ static struct lsp_range range_between(const struct lsp *l, const struct text *t,
     return (struct lsp_range){text_position_of(t, from, l->unit), text_position_of(t, to, l->unit)};
 }
 
-/* The text may be another than the place's: with a selected completion in it. */
-static void submit(struct lsp_pending *p, const struct place *at, const struct text *text, size_t cursor)
+static void submit(struct lsp_pending *p, const struct place *at)
 {
     struct lsp *l = p->session;
-    struct buf path;
-    buf_init(&path, DOCUMENTS_URI_MAX);
-    lsp_workspace_path(&l->workspace, at->uri, &path);
-    p->ticket = service_submit(l->o.service, &(struct service_request){
-                                                 .model = "",
-                                                 .client = l->client,
-                                                 .document = at->uri,
-                                                 .priority = at->priority,
-                                                 .text = text->bytes,
-                                                 .len = text->len,
-                                                 .cursor = cursor,
-                                                 .path = path.len ? buf_str(&path) : NULL,
-                                                 .sampling = SAMPLER_GREEDY,
-                                                 .max_tokens = l->settings.max_tokens,
-                                                 .on_done = on_done,
-                                                 .ctx = p,
-                                             });
-    buf_clear(&path);
+    p->ticket =
+        service_submit(l->o.service, &(struct service_request){
+                                         .model = "",
+                                         .client = l->client,
+                                         .document = at->doc->uri,
+                                         .priority = at->priority,
+                                         .is_automatic = at->priority == SERVICE_TYPING && !p->is_list,
+                                         .wants_explanation = at->wants_explanation,
+                                         .docs = l->docs,
+                                         .doc = at->doc,
+                                         .cursor = at->cursor,
+                                         .root = lsp_workspace_folder(&l->workspace, at->doc->uri),
+                                         .sampling = SAMPLER_GREEDY,
+                                         .max_tokens = l->settings.max_tokens,
+                                         .on_done = on_done,
+                                         .ctx = p,
+                                     });
 }
 
 /* An entry of the editor's own menu is highlighted: the suggestion must begin with its text and replace its
- * range (LSP 3.18), so it is completed as if it had been inserted. */
+ * range (LSP 3.18), so it is completed as if it had been inserted; which it is, for as long as it takes to
+ * ask. */
 static void submit_selected(struct lsp_pending *p, const struct place *at, const struct lsp_range *range,
                             const char *chosen, size_t len)
 {
     struct lsp *l = p->session;
-    struct text with = {0};
-    size_t from = text_offset(at->text, range->start, l->unit);
-    size_t to = text_offset(at->text, range->end, l->unit);
+    struct place with = *at;
+    struct text *t = &at->doc->text;
+    struct buf replaced;
+    size_t from = text_offset(t, range->start, l->unit), to = text_offset(t, range->end, l->unit);
     if (to < from) to = from;
-    p->range = range_between(l, at->text, from, to);
+    size_t n_others = t->len - (to - from);
+    p->range = range_between(l, t, from, to);
+    buf_init(&replaced, GIVEN_MAX);
+    buf_add(&replaced, t->bytes + from, to - from);
     buf_add(&p->given, chosen, len);
-    enum err err = p->given.err;
-    if (!err) err = text_init(&with, at->text->bytes, at->text->len);
-    if (!err) err = text_splice(&with, from, to, chosen, len);
-    if (err) {
+    enum err err = p->given.err ? p->given.err : replaced.err;
+    if (!err) err = documents_splice(l->docs, at->doc, from, to, chosen, len);
+    if (!err) {
+        size_t end = from + (t->len - n_others);
+        with.cursor = end;
+        submit(p, &with);
+        err = documents_splice(l->docs, at->doc, from, end, buf_str(&replaced), replaced.len);
+        if (err) lsp_docs_give_up(l, at->doc->uri, err_text(err)); /* answers the request as well */
+    } else {
         lsp_rpc_error(&l->rpc, p->id, LSP_RPC_REQUEST_FAILED, "the selected completion: %s", err_text(err));
         pending_free(p);
-    } else {
-        submit(p, at, &with, from + len);
     }
-    text_clear(&with);
+    buf_clear(&replaced);
 }
 
 void lsp_complete_inline(struct lsp *l, const struct lsp_message *m)
@@ -273,12 +294,12 @@ void lsp_complete_inline(struct lsp *l, const struct lsp_message *m)
     if (!read_place(l, m, &at)) return;
     const struct json_value *info = json_get(json_get(m->params, "context"), "selectedCompletionInfo");
     const char *chosen = json_get_str(json_get(info, "text"), &len);
-    struct lsp_pending *p = pending_new(l, m->id, at.uri);
+    struct lsp_pending *p = pending_new(l, m->id, at.doc->uri);
     if (chosen && lsp_range_read(json_get(info, "range"), &range)) {
         submit_selected(p, &at, &range, chosen, len);
     } else {
-        p->range = range_between(l, at.text, at.cursor, at.cursor);
-        submit(p, &at, at.text, at.cursor);
+        p->range = range_between(l, &at.doc->text, at.cursor, at.cursor);
+        submit(p, &at);
     }
 }
 
@@ -304,12 +325,13 @@ void lsp_complete_list(struct lsp *l, const struct lsp_message *m)
         return;
     }
     if (!read_place(l, m, &at)) return;
-    size_t from = word_start(at.text, at.cursor);
-    struct lsp_pending *p = pending_new(l, m->id, at.uri);
+    const struct text *t = &at.doc->text;
+    size_t from = word_start(t, at.cursor);
+    struct lsp_pending *p = pending_new(l, m->id, at.doc->uri);
     p->is_list = true;
-    p->range = range_between(l, at.text, from, at.cursor);
-    buf_add(&p->given, at.text->bytes + from, at.cursor - from);
-    submit(p, &at, at.text, at.cursor);
+    p->range = range_between(l, t, from, at.cursor);
+    buf_add(&p->given, t->bytes + from, at.cursor - from);
+    submit(p, &at);
 }
 
 /* --- Endings ----------------------------------------------------------------------------------------- */

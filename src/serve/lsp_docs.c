@@ -6,16 +6,20 @@
 #include "serve/lsp_edit.h"
 #include "serve/lsp_session.h"
 
+#include <string.h>
+
+#include "base/log.h"
+
 static const char *uri_of(const struct lsp_message *m)
 {
     return json_get_str(json_get(json_get(m->params, "textDocument"), "uri"), NULL);
 }
 
-static void give_up(struct lsp *l, const char *uri, const char *why)
+void lsp_docs_give_up(struct lsp *l, const char *uri, const char *why)
 {
     lsp_window_log(l, LSP_NOTICE_LOST, LSP_MESSAGE_WARNING, "No completions for %s: %s", uri, why);
-    (void)documents_close(l->docs, uri);
     lsp_complete_on_close(l, uri);
+    (void)documents_close(l->docs, uri); /* last: the name may be its own */
 }
 
 void lsp_docs_did_open(struct lsp *l, const struct lsp_message *m)
@@ -25,23 +29,32 @@ void lsp_docs_did_open(struct lsp *l, const struct lsp_message *m)
     int64_t version = 0;
     size_t len;
     const char *text = json_get_str(json_get(doc, "text"), &len);
+    const char *language = json_get_str(json_get(doc, "languageId"), NULL);
+    struct buf path;
     struct errmsg msg;
     if (!uri || !text) return;
     (void)json_get_int(json_get(doc, "version"), &version);
-    if (documents_open(l->docs, uri, version, text, len, &msg)) {
-        give_up(l, uri, msg.text);
+    buf_init(&path, DOCUMENTS_URI_MAX);
+    lsp_workspace_path(&l->workspace, uri, &path);
+    enum err err = documents_open(l->docs, uri, buf_str(&path), language ? language_of_id(language) : NULL,
+                                  version, text, len, &msg);
+    buf_clear(&path);
+    if (err) {
+        lsp_docs_give_up(l, uri, msg.text);
     } else {
         lsp_complete_on_close(l, uri); /* opened again: another text */
     }
 }
 
 /* One element of contentChanges. Null, or what is wrong. */
-static const char *apply(struct lsp *l, struct text *t, const struct json_value *change)
+static const char *apply(struct lsp *l, struct open_document *doc, const struct json_value *change)
 {
     struct lsp_edit e;
-    const char *fault = lsp_edit_read(change, t, l->unit, &e);
+    const char *fault = lsp_edit_read(change, &doc->text, l->unit, &e);
     if (fault) return fault;
-    enum err err = documents_splice(l->docs, t, e.from, e.to, e.text, e.len);
+    enum err err = e.is_whole ? documents_open(l->docs, doc->uri, doc->path, doc->language, doc->text.version,
+                                               e.text, e.len, NULL)
+                              : documents_splice(l->docs, doc, e.from, e.to, e.text, e.len);
     return err ? err_text(err) : NULL;
 }
 
@@ -49,26 +62,48 @@ void lsp_docs_did_change(struct lsp *l, const struct lsp_message *m)
 {
     const struct json_value *changes = json_get(m->params, "contentChanges");
     const char *uri = uri_of(m), *fault = NULL;
-    struct text *t = uri ? documents_find(l->docs, uri) : NULL;
-    if (!t) {
+    struct open_document *doc = uri ? documents_find(l->docs, uri) : NULL;
+    if (!doc) {
         lsp_window_log(l, LSP_NOTICE_NOT_OPEN, LSP_MESSAGE_WARNING,
                        "A change was sent for %s, which is not open here", uri ? uri : "no document");
         return;
     }
-    int64_t version = t->version + 1;
+    int64_t version = doc->text.version + 1;
     (void)json_get_int(json_get(json_get(m->params, "textDocument"), "version"), &version);
-    if (version <= t->version) {
+    if (version <= doc->text.version) {
         lsp_window_log(l, LSP_NOTICE_VERSION, LSP_MESSAGE_WARNING,
                        "%s changed to version %lld after version %lld", uri, (long long)version,
-                       (long long)t->version);
+                       (long long)doc->text.version);
     }
-    t->version = version;
-    for (size_t i = 0; !fault && i < json_count(changes); i++) fault = apply(l, t, json_at(changes, i));
+    doc->text.version = version;
+    for (size_t i = 0; !fault && i < json_count(changes); i++) fault = apply(l, doc, json_at(changes, i));
     if (fault) {
-        give_up(l, uri, fault);
+        lsp_docs_give_up(l, uri, fault);
     } else {
         lsp_complete_on_change(l, uri);
     }
+}
+
+void lsp_docs_on_folders(struct lsp *l)
+{
+    struct buf path;
+    buf_init(&path, DOCUMENTS_URI_MAX);
+    for (int32_t i = 0; i < documents_n(l->docs); i++) {
+        const struct open_document *doc = documents_at(l->docs, i);
+        lsp_workspace_path(&l->workspace, doc->uri, &path);
+        if (strcmp(doc->path, buf_str(&path)) == 0) continue;
+        enum err err = documents_open(l->docs, doc->uri, buf_str(&path), doc->language, doc->text.version,
+                                      doc->text.bytes, doc->text.len, NULL);
+        if (err) log_line(LOG_WARN, "%s keeps its path: %s", doc->uri, err_text(err));
+    }
+    buf_clear(&path);
+}
+
+void lsp_docs_did_focus(struct lsp *l, const struct lsp_message *m)
+{
+    const char *uri = uri_of(m);
+    struct open_document *doc = uri ? documents_find(l->docs, uri) : NULL;
+    if (doc) documents_visit(l->docs, doc);
 }
 
 void lsp_docs_did_close(struct lsp *l, const struct lsp_message *m)

@@ -9,7 +9,7 @@ const char *lsp_edit_read(const struct json_value *change, const struct text *t,
 {
     struct lsp_range range;
     const struct json_value *where = json_get(change, "range");
-    *out = (struct lsp_edit){.to = t->len};
+    *out = (struct lsp_edit){.to = t->len, .is_whole = !where};
     out->text = json_get_str(json_get(change, "text"), &out->len);
     if (!out->text) return "a change without text";
     if (!where) return NULL; /* the whole text */

@@ -2,7 +2,7 @@
 #ifndef SERVE_LSP_EDIT_H
 #define SERVE_LSP_EDIT_H
 
-#include "complete/documents.h"
+#include "complete/service.h"
 
 struct json_value;
 
@@ -10,6 +10,7 @@ struct lsp_edit { /* bytes from..to become text */
     size_t from, to;
     const char *text; /* a view into the message */
     size_t len;
+    bool is_whole; /* the client sent all of the text */
 };
 
 /* Null, or what is wrong with it. */

@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "complete/documents.h"
+#include "complete/service.h"
 
 struct json;
 struct json_value;

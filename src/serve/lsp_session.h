@@ -3,7 +3,6 @@
 #ifndef SERVE_LSP_SESSION_H
 #define SERVE_LSP_SESSION_H
 
-#include "complete/documents.h"
 #include "complete/service.h"
 #include "serve/lsp.h"
 #include "serve/lsp_frame.h"
@@ -64,7 +63,11 @@ struct lsp {
 /* lsp_docs.c: what the client keeps open. */
 void lsp_docs_did_open(struct lsp *l, const struct lsp_message *m);
 void lsp_docs_did_change(struct lsp *l, const struct lsp_message *m);
+void lsp_docs_on_folders(struct lsp *l); /* they have changed: so have documents' paths */
+void lsp_docs_did_focus(struct lsp *l, const struct lsp_message *m);
 void lsp_docs_did_close(struct lsp *l, const struct lsp_message *m);
+/* Forget a document whose text is not the editor's any more, until it is opened again. */
+void lsp_docs_give_up(struct lsp *l, const char *uri, const char *why);
 
 /* lsp_complete.c: requests to the service. */
 void lsp_complete_inline(struct lsp *l, const struct lsp_message *m);

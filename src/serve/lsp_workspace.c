@@ -8,6 +8,8 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 
+#define PATH_BYTES_MAX 4096 /* PATH_MAX of Linux */
+
 static int hex_digit(char c)
 {
     if (c >= '0' && c <= '9') return c - '0';
@@ -38,7 +40,7 @@ static void decode_path(const char *uri, struct buf *out)
 static char *folder_path(const char *uri)
 {
     struct buf path;
-    buf_init(&path, 4096); /* PATH_MAX of Linux */
+    buf_init(&path, PATH_BYTES_MAX);
     decode_path(uri, &path);
     while (path.len > 0 && path.data[path.len - 1] == '/') buf_truncate(&path, path.len - 1);
     char *folder = !path.err && strchr(uri, '/') ? buf_take(&path) : NULL;
@@ -53,24 +55,25 @@ static int find(const struct lsp_workspace *w, const char *folder)
     return i;
 }
 
-void lsp_workspace_add(struct lsp_workspace *w, const char *uri)
+const char *lsp_workspace_add(struct lsp_workspace *w, const char *uri)
 {
     char *folder = folder_path(uri);
     if (folder && w->n < LSP_WORKSPACE_FOLDERS_MAX && find(w, folder) == w->n) {
-        w->folders[w->n++] = folder;
-    } else {
-        mem_free(folder);
+        return w->folders[w->n++] = folder;
     }
+    mem_free(folder);
+    return NULL;
 }
 
-void lsp_workspace_remove(struct lsp_workspace *w, const char *uri)
+char *lsp_workspace_remove(struct lsp_workspace *w, const char *uri)
 {
     char *folder = folder_path(uri);
     int i = folder ? find(w, folder) : w->n;
     mem_free(folder);
-    if (i == w->n) return;
-    mem_free(w->folders[i]);
+    if (i == w->n) return NULL;
+    folder = w->folders[i];
     w->folders[i] = w->folders[--w->n];
+    return folder;
 }
 
 void lsp_workspace_clear(struct lsp_workspace *w)
@@ -79,16 +82,29 @@ void lsp_workspace_clear(struct lsp_workspace *w)
     *w = (struct lsp_workspace){0};
 }
 
-/* How many bytes of the path are the innermost folder and the slash behind it; 0: none holds it. */
-static size_t folder_len(const struct lsp_workspace *w, const char *path)
+/* The innermost folder that holds the path, or null. */
+static const char *folder_of(const struct lsp_workspace *w, const char *path)
 {
+    const char *innermost = NULL;
     size_t longest = 0;
     for (int i = 0; i < w->n; i++) {
         size_t len = strlen(w->folders[i]);
         bool holds = strncmp(path, w->folders[i], len) == 0 && path[len] == '/' && path[len + 1];
-        if (holds && len + 1 > longest) longest = len + 1;
+        if (!holds || (innermost && len <= longest)) continue;
+        innermost = w->folders[i];
+        longest = len;
     }
-    return longest;
+    return innermost;
+}
+
+const char *lsp_workspace_folder(const struct lsp_workspace *w, const char *uri)
+{
+    struct buf path;
+    buf_init(&path, PATH_BYTES_MAX);
+    decode_path(uri, &path);
+    const char *folder = path.err ? NULL : folder_of(w, buf_str(&path));
+    buf_clear(&path);
+    return folder;
 }
 
 /* A path may hold any byte but NUL; the model's prompt gets none that would break its line. */
@@ -104,7 +120,8 @@ void lsp_workspace_path(const struct lsp_workspace *w, const char *uri, struct b
 {
     decode_path(uri, path);
     const char *text = buf_str(path), *last = strrchr(text, '/');
-    size_t skip = folder_len(w, text);
+    const char *folder = folder_of(w, text);
+    size_t skip = folder ? strlen(folder) + 1 : 0;
     if (skip == 0 && last) skip = (size_t)(last - text) + 1;
     size_t len = path->len - skip;
     if (path->err || !is_text(text + skip, len)) len = 0;

@@ -12,9 +12,14 @@ struct lsp_workspace {
     int n;
 };
 
-void lsp_workspace_add(struct lsp_workspace *w, const char *uri);
-void lsp_workspace_remove(struct lsp_workspace *w, const char *uri);
+/* The folder's path, or null if it is not new. */
+const char *lsp_workspace_add(struct lsp_workspace *w, const char *uri);
+/* The path, for the caller to free; null if it was not there. */
+char *lsp_workspace_remove(struct lsp_workspace *w, const char *uri);
 void lsp_workspace_clear(struct lsp_workspace *w);
+
+/* The innermost folder that holds the document; null: none. */
+const char *lsp_workspace_folder(const struct lsp_workspace *w, const char *uri);
 
 /* Replace path by how the model is told of the document: relative to the innermost folder that holds it, else
  * its last part. "" if that is no text. */

@@ -427,6 +427,35 @@ static void test_activations(void **state)
     }
 }
 
+static void check_log_sum_exp(const struct kern *k, int32_t n, float limit)
+{
+    float x[N_MAX];
+    fill(x, n, limit);
+    double max = (double)x[0], sum = 0;
+    for (int32_t i = 0; i < n; i++) max = fmax(max, (double)x[i]);
+    for (int32_t i = 0; i < n; i++) sum += exp((double)x[i] - max);
+    double want = max + log(sum);
+    assert_close("log_sum_exp", k, (double)k->log_sum_exp(x, n), want, 1e-6 * (1 + fabs(want)));
+}
+
+/* As long as a vocabulary, where many small terms make up the sum; and where exp overflows. */
+static void test_log_sum_exp(void **state)
+{
+    (void)state;
+    enum { N_VOCAB = 151936 };
+    struct region logits = region_new(N_VOCAB * sizeof(float));
+    float *x = logits.data;
+    double sum = 0;
+    for (int32_t i = 0; i < N_VOCAB; i++) x[i] = random_float(-3, 3);
+    for (int32_t i = 0; i < N_VOCAB; i++) sum += exp((double)x[i]);
+    for (int32_t v = 0; v < n_variants; v++) {
+        const struct kern *k = variants[v];
+        for (int32_t n = 1; n < N_MAX; n++) check_log_sum_exp(k, n, 4), check_log_sum_exp(k, n, 1000);
+        assert_close("log_sum_exp of many", k, (double)k->log_sum_exp(x, N_VOCAB), log(sum), 1e-4);
+    }
+    region_free(&logits);
+}
+
 static void test_add(void **state)
 {
     (void)state;
@@ -491,7 +520,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_matmul),   cmocka_unit_test(test_matmul_extremes),
         cmocka_unit_test(test_norms),    cmocka_unit_test(test_activations),
         cmocka_unit_test(test_add),      cmocka_unit_test(test_rope),
-        cmocka_unit_test(test_exact),
+        cmocka_unit_test(test_exact),    cmocka_unit_test(test_log_sum_exp),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     region_free(&memory);

@@ -29,6 +29,7 @@ static void ticket_free(struct service_ticket *t)
     mem_free((char *)t->request.document);
     mem_free((char *)t->request.text);
     mem_free((char *)t->request.path);
+    mem_free((char *)t->request.root);
     mem_free(t);
 }
 
@@ -63,6 +64,7 @@ void fake_service_answer_many(struct service *s, int i, const char *const *texts
     answer(s, i,
            &(struct service_answer){.outcome = SERVICE_OK,
                                     .message = "",
+                                    .quiet = "",
                                     .model = "toy",
                                     .candidates = candidates,
                                     .n_candidates = n});
@@ -73,7 +75,8 @@ void fake_service_answer(struct service *s, int i, enum service_outcome outcome,
     if (outcome == SERVICE_OK) {
         fake_service_answer_many(s, i, &text, text != NULL);
     } else {
-        answer(s, i, &(struct service_answer){.outcome = outcome, .message = text, .model = "toy"});
+        answer(s, i,
+               &(struct service_answer){.outcome = outcome, .message = text, .quiet = "", .model = "toy"});
     }
 }
 
@@ -87,8 +90,13 @@ struct service_ticket *service_submit(struct service *s, const struct service_re
     t->request.model = mem_dup_str(r->model);
     t->request.client = mem_dup_str(r->client);
     t->request.document = mem_dup_str(r->document);
-    t->request.text = copy(r->text, r->len);
-    t->request.path = r->path ? mem_dup_str(r->path) : NULL;
+    if (r->doc) { /* the tests look at the text in one place */
+        t->request.len = r->doc->text.len;
+        t->request.path = r->doc->path;
+    }
+    t->request.text = copy(r->doc ? r->doc->text.bytes : r->text, t->request.len);
+    t->request.path = t->request.path ? mem_dup_str(t->request.path) : NULL;
+    t->request.root = r->root ? mem_dup_str(r->root) : NULL;
     s->waiting[s->n_waiting++] = t;
     s->n_submitted++;
     return t;
@@ -122,6 +130,18 @@ void service_model(struct service *s, int32_t i, struct service_model *out)
                                   .fim_family = "",
                                   .fim_order = "",
                                   .isa = "ref"};
+}
+
+void service_hold_project(struct service *s, const char *root)
+{
+    s->n_projects++;
+    snprintf(s->project, sizeof s->project, "%s", root);
+}
+
+void service_drop_project(struct service *s, const char *root)
+{
+    (void)root;
+    s->n_projects--;
 }
 
 void service_note(struct service *s, const char *client, enum service_event event, int64_t n_chars)

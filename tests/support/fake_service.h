@@ -21,6 +21,8 @@ struct service {
     int n_notes;                  /* and the last of them */
     enum service_event event;
     int64_t n_chars;
+    int n_projects;     /* held */
+    char project[4096]; /* the last one that was */
     char client[64];
 };
 

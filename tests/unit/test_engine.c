@@ -229,12 +229,157 @@ static void test_cancel_from_another_thread(void **state)
     engine_seq_close(&s);
 }
 
+/* What an answer consists of. */
+struct answer {
+    int32_t tokens[N_CTX];
+    int32_t n;
+    char text[4096];
+    size_t len;
+};
+
+static bool note(void *ctx, int32_t token, const char *bytes, size_t len)
+{
+    struct answer *a = ctx;
+    a->tokens[a->n++] = token;
+    memcpy(a->text + a->len, bytes, len);
+    a->len += len;
+    return true;
+}
+
+static struct engine_result answer(const struct engine_request *like, struct answer *out)
+{
+    struct engine_request request = *like;
+    struct engine_result result;
+    struct errmsg msg = {0};
+    struct engine_seq *s = open_seq();
+    request.on_token = note;
+    request.ctx = out;
+    *out = (struct answer){0};
+    if (engine_generate(s, &request, &result, &msg)) fail_msg("%s", msg.text);
+    engine_seq_close(&s);
+    return result;
+}
+
+/* Against the loss of the whole text, computed another way. */
+static void test_logprobs(void **state)
+{
+    (void)state;
+    struct engine_request request = {
+        .prompt = prompt, .n_prompt = 20, .sampling = SAMPLER_GREEDY, .max_tokens = 30};
+    int32_t whole[N_CTX];
+    struct answer a;
+    memcpy(whole, prompt, 20 * sizeof *whole);
+    for (int sampled = 0; sampled < 2; sampled++) {
+        if (sampled)
+            request.sampling =
+                (struct sampler_params){.temperature = 2, .top_k = 5, .top_p = 1, .repeat_penalty = 1};
+        struct engine_result r = answer(&request, &a);
+        assert_true(r.n_generated > 2 && r.n_generated == a.n);
+        memcpy(whole + 20, a.tokens, (size_t)a.n * sizeof *whole);
+        struct engine_seq *s = open_seq();
+        double before, with_first, with_all;
+        assert_int_equal(engine_seq_loss(s, whole, 20, &before), OK);
+        assert_int_equal(engine_seq_loss(s, whole, 21, &with_first), OK);
+        assert_int_equal(engine_seq_loss(s, whole, 20 + a.n, &with_all), OK);
+        before *= 19, with_first *= 20, with_all *= 19 + a.n;
+        assert_true(fabs(r.first_logprob - (before - with_first)) < 1e-3);
+        assert_true(fabs(r.mean_logprob - (before - with_all) / a.n) < 1e-3);
+        engine_seq_close(&s);
+    }
+    request.max_tokens = 0;
+    struct engine_result r = answer(&request, &a);
+    assert_true(r.mean_logprob == 0 && r.first_logprob == 0);
+}
+
+/* The text of tokens after a prompt. */
+static size_t spell(const int32_t *tokens, int32_t n, char *out)
+{
+    size_t len = 0, piece_len;
+    for (int32_t i = 0; i < n; i++) {
+        const char *piece = tokenizer_piece(model->tokenizer, tokens[i], &piece_len);
+        memcpy(out + len, piece, piece_len);
+        len += piece_len;
+    }
+    return len;
+}
+
+/* An answer to a prompt whose end is taken off, at every byte of what the model writes itself, goes on as it
+ * did before, and what was taken off is not in it. */
+static void test_healing(void **state)
+{
+    (void)state;
+    struct engine_request request = {
+        .prompt = prompt, .n_prompt = 20, .sampling = SAMPLER_GREEDY, .max_tokens = 12};
+    struct answer whole, rest;
+    struct engine_result r = answer(&request, &whole);
+    assert_int_equal(r.n_healed, 0);
+    char first[64];
+    size_t first_len = spell(whole.tokens, 1, first);
+    request.heal = whole.text;
+    int32_t n_same = 0, n_cuts = 0;
+    for (size_t cut = 1; cut < whole.len / 2; cut++, n_cuts++) {
+        request.heal_len = cut;
+        r = answer(&request, &rest);
+        assert_int_equal(r.n_generated, rest.n);
+        size_t common = rest.len < whole.len - cut ? rest.len : whole.len - cut;
+        n_same += common > 0 && memcmp(rest.text, whole.text + cut, common) == 0;
+        if (cut < first_len) assert_memory_equal(rest.text, whole.text + cut, common); /* one token */
+        assert_true(r.mean_logprob < 0 && r.mean_logprob > -20);
+    }
+    if (n_same < n_cuts * 3 / 4) fail_msg("%d of %d answers are as before", n_same, n_cuts);
+}
+
+/* A text that the model would never write is repeated all the same, in many tokens if it must be. */
+static void test_healing_any_text(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"zq\n\xc3\xa9\xff{{", "\xe6\x97", " ", "<|endoftext|>"};
+    struct engine_request request = {
+        .prompt = prompt, .n_prompt = 20, .sampling = SAMPLER_GREEDY, .max_tokens = 5};
+    struct answer a;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        for (int sampled = 0; sampled < 2; sampled++) {
+            if (sampled)
+                request.sampling =
+                    (struct sampler_params){.temperature = 1, .top_p = 0.9f, .repeat_penalty = 1.1f};
+            request.heal = texts[i];
+            request.heal_len = strlen(texts[i]);
+            struct engine_seq *s = open_seq();
+            struct engine_result r;
+            struct errmsg msg = {0};
+            a = (struct answer){0};
+            request.on_token = note;
+            request.ctx = &a;
+            if (engine_generate(s, &request, &r, &msg)) fail_msg("%s", msg.text);
+            assert_true(r.n_healed <= (int32_t)request.heal_len);
+            assert_true(r.n_generated >= 1 || r.stop == ENGINE_STOP_EOG);
+            assert_int_equal(r.n_generated, a.n);
+            /* All but the last token's successor is in the sequence. */
+            assert_true(engine_seq_len(s) >= 20 + r.n_healed);
+            engine_seq_close(&s);
+        }
+    }
+    /* It ends where the context does. */
+    request.n_prompt = N_CTX - 2;
+    request.heal = "qzqzqzqz";
+    request.heal_len = 8;
+    struct engine_result r = answer(&request, &a);
+    assert_int_equal(r.stop, ENGINE_STOP_LIMIT);
+    assert_int_equal(a.n, r.n_generated);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_common_prefix_is_reused),  cmocka_unit_test(test_appending_equals_syncing),
-        cmocka_unit_test(test_two_sequences_do_not_mix), cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_how_generation_stops),     cmocka_unit_test(test_cancel_from_another_thread),
+        cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_healing),
+        cmocka_unit_test(test_healing_any_text),
+        cmocka_unit_test(test_common_prefix_is_reused),
+        cmocka_unit_test(test_appending_equals_syncing),
+        cmocka_unit_test(test_two_sequences_do_not_mix),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_how_generation_stops),
+        cmocka_unit_test(test_cancel_from_another_thread),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

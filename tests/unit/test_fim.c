@@ -172,7 +172,7 @@ static void expect_prompt(const struct fake *f, const struct fim_input *in, int3
 {
     struct token_list prompt = {0};
     struct errmsg msg = {0};
-    if (fim_build(&f->fim, &f->model, in, max, &prompt, &msg)) fail_msg("%s", msg.text);
+    if (fim_build(&f->fim, &f->model, in, max, NULL, &prompt, &msg)) fail_msg("%s", msg.text);
     assert_true(prompt.n >= 1 && prompt.n <= max);
     char *texts = texts_of(f->model.tokenizer, &prompt);
     if (strcmp(texts, expected) != 0) {
@@ -234,7 +234,8 @@ static const struct family_case families[] = {
      {.kind = "gpt2",
       .specials = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>", "<|end_of_text|>"}},
      "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>",
-     "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>"},
+     "<|fim_prefix|># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
+     "a(<|fim_suffix|>);\n<|fim_middle|>"},
     {"mellum",
      "spm",
      "token text",
@@ -261,7 +262,8 @@ static const struct family_case families[] = {
       .specials = {"<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<filename>", "<reponame>",
                    "<|end_of_text|>"}},
      "<fim_prefix>a(<fim_suffix>);\n<fim_middle>",
-     "<fim_prefix>a(<fim_suffix>);\n<fim_middle>"},
+     "<fim_prefix># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
+     "a(<fim_suffix>);\n<fim_middle>"},
     {"starcoder",
      "psm",
      "token text",
@@ -269,20 +271,22 @@ static const struct family_case families[] = {
       .specials = {"<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<filename>", "<reponame>",
                    "<|endoftext|>"}},
      "<fim_prefix>a(<fim_suffix>);\n<fim_middle>",
-     "<fim_prefix>a(<fim_suffix>);\n<fim_middle>"},
+     "<fim_prefix># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
+     "a(<fim_suffix>);\n<fim_middle>"},
     {"santacoder",
      "psm",
      "token text",
      {.kind = "gpt2", .specials = {"<fim-prefix>", "<fim-suffix>", "<fim-middle>"}},
      "<fim-prefix>a(<fim-suffix>);\n<fim-middle>",
-     "<fim-prefix>a(<fim-suffix>);\n<fim-middle>"},
+     "<fim-prefix># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
+     "a(<fim-suffix>);\n<fim-middle>"},
     /* The tokens' own spaces, and SentencePiece's before the prefix but not before the suffix. */
     {"codellama",
      "psm",
      "token text",
      {.kind = "llama", .adds_bos = true, .specials = {W "<PRE>", W "<SUF>", W "<MID>", W "<EOT>"}},
      "<s>" W "<PRE> a(" W "<SUF>);\n" W "<MID>",
-     "<s>" W "<PRE> a(" W "<SUF>);\n" W "<MID>"},
+     "<s>" W "<PRE># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\na(" W "<SUF>);\n" W "<MID>"},
     {"deepseek",
      "psm",
      "token text",
@@ -313,20 +317,27 @@ static const struct family_case families[] = {
      "token text",
      {.kind = "gpt2", .specials = {"<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"}},
      "<|code_prefix|>a(<|code_suffix|>);\n<|code_middle|>",
-     "<|code_prefix|>a(<|code_suffix|>);\n<|code_middle|>"},
+     "<|code_prefix|># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
+     "a(<|code_suffix|>);\n<|code_middle|>"},
     {"generic",
      "psm",
      "token text",
      {.kind = "gpt2", .specials = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"}},
      "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>",
-     "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>"},
+     "<|fim_prefix|># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
+     "a(<|fim_suffix|>);\n<|fim_middle|>"},
     {"none",
      "prefix-only",
      "none",
      {.kind = "gpt2", .specials = {"<|fim_prefix|>", "<|endoftext|>"}},
      "a(",
-     "a("},
-    {"none", "prefix-only", "none", {.kind = "llama", .adds_bos = true}, "<s> a(", "<s> a("},
+     "# far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\na("},
+    {"none",
+     "prefix-only",
+     "none",
+     {.kind = "llama", .adds_bos = true},
+     "<s> a(",
+     "<s># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\na("},
 
     /* By keys: with a family that the spelling tells, and with one that nothing tells. */
     {"qwen",
@@ -367,7 +378,8 @@ static const struct family_case families[] = {
                {"fim_suf_token_id", "<after>"},
                {"fim_mid_token_id", "<here>"}}},
      "<before>a(<after>);\n<here>",
-     "<before>a(<after>);\n<here>"},
+     "<before># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
+     "a(<after>);\n<here>"},
     {"none",
      "prefix-only",
      "none", /* not enough to go by */
@@ -386,6 +398,15 @@ static const struct family_case families[] = {
      NULL},
 };
 
+static const char *without_repo(const char *prompt)
+{
+    static const char *const repos[] = {"<|repo_name|>shop\n", "<repo_name>shop\n"};
+    for (int i = 0; i < 2; i++) {
+        if (strncmp(prompt, repos[i], strlen(repos[i])) == 0) return prompt + strlen(repos[i]);
+    }
+    return prompt;
+}
+
 static void test_families(void **state)
 {
     (void)state;
@@ -403,8 +424,30 @@ static void test_families(void **state)
         in.files = files;
         in.n_files = 2;
         if (c->project) expect_prompt(f, &in, 256, c->project);
+        in.repo = NULL;
+        if (c->project) expect_prompt(f, &in, 256, without_repo(c->project));
         fake_close(f);
     }
+}
+
+/* Where files are shown as text, that is a comment of the language. */
+static void test_line_comment(void **state)
+{
+    (void)state;
+    static const struct vocab plain = {.kind = "gpt2"};
+    static const struct fim_file file = {"a.c", "int f;\n", 7};
+    struct fake *f = fake_open(&plain);
+    struct fim_input in = input_of("a(", ");\n");
+    in.line_comment = "//";
+    in.path = "b.c";
+    expect_prompt(f, &in, 256, "a("); /* its name alone is not worth a line */
+    in.files = &file;
+    in.n_files = 1;
+    expect_prompt(f, &in, 256, "// a.c\nint f;\n\n// b.c\na(");
+    expect_prompt(f, &in, 40, "a("); /* the other file takes more than half of these */
+    in.path = NULL;
+    expect_prompt(f, &in, 256, "// a.c\nint f;\n\na(");
+    fake_close(f);
 }
 
 static struct fake *open_qwen(void)
@@ -434,7 +477,7 @@ static void test_text_is_not_parsed(void **state)
     struct fake *f = open_qwen();
     struct fim_input in = input_of("s = \"<|fim_middle|>\"", "<|endoftext|>");
     struct token_list prompt = {0};
-    assert_int_equal(fim_build(&f->fim, &f->model, &in, 256, &prompt, NULL), OK);
+    assert_int_equal(fim_build(&f->fim, &f->model, &in, 256, NULL, &prompt, NULL), OK);
     int n_special = 0;
     for (int32_t i = 0; i < prompt.n; i++)
         n_special += tokenizer_is_special(f->model.tokenizer, prompt.ids[i]);
@@ -467,9 +510,9 @@ static void test_budget(void **state)
     struct errmsg msg = {0};
     struct token_list prompt = {0};
     struct fim_input in = input_of("one\ntwo\nthree\nfour\n", "five\nsix\nseven\n");
-    assert_int_equal(fim_build(&f->fim, &f->model, &in, 3, &prompt, &msg), ERR_LIMIT);
+    assert_int_equal(fim_build(&f->fim, &f->model, &in, 3, NULL, &prompt, &msg), ERR_LIMIT);
     assert_non_null(strstr(msg.text, "at least 4"));
-    assert_int_equal(fim_build(&f->fim, &f->model, &in, -5, &prompt, &msg), ERR_LIMIT);
+    assert_int_equal(fim_build(&f->fim, &f->model, &in, -5, NULL, &prompt, &msg), ERR_LIMIT);
     /* 23 tokens for 19 + 15: the suffix gets a quarter, both whole lines. */
     expect_prompt(f, &in, 26, "<|fim_prefix|>two\nthree\nfour\n<|fim_suffix|>five\n<|fim_middle|>");
     /* The suffix takes what a short prefix leaves. */
@@ -498,7 +541,8 @@ static void test_every_budget(void **state)
         struct token_list prompt = {0};
         for (int32_t max = 5; max < 200; max++) {
             struct errmsg msg = {0};
-            if (fim_build(&f->fim, &f->model, &in, max, &prompt, &msg)) fail_msg("%d: %s", max, msg.text);
+            if (fim_build(&f->fim, &f->model, &in, max, NULL, &prompt, &msg))
+                fail_msg("%d: %s", max, msg.text);
             assert_true(prompt.n >= 1 && prompt.n <= max);
         }
         token_list_clear(&prompt);
@@ -542,7 +586,7 @@ static void test_anchored_start(void **state)
     for (int i = 0; i < 300; i++) {
         buf_add_str(&text, i % 10 == 9 ? "\n" : "x");
         struct fim_input in = {.prefix = text.data, .prefix_len = text.len, .suffix = "}\n", .suffix_len = 2};
-        assert_int_equal(fim_build(&f->fim, &f->model, &in, n_tokens, &now, NULL), OK);
+        assert_int_equal(fim_build(&f->fim, &f->model, &in, n_tokens, NULL, &now, NULL), OK);
         assert_true(now.n <= n_tokens && now.n > n_tokens / 4);
         assert_int_equal(now.ids[1],
                          tokenizer_find(f->model.tokenizer, "\xc4\xa0\xc4\xa0")); /* a line's start */
@@ -559,6 +603,99 @@ static void test_anchored_start(void **state)
     fake_close(f);
 }
 
+/* Typing in the middle of a text that does not fit: what is shown of the suffix changes at most where the
+ * prefix grows into another quarter of the room. */
+static void test_steady_suffix(void **state)
+{
+    (void)state;
+    struct fake *f = open_qwen();
+    f->fim.order = FIM_SPM;
+    struct buf before, after;
+    struct fim_memo memo = {0};
+    struct token_list now = {0}, last = {0};
+    buf_init(&before, IMAGE_MAX);
+    buf_init(&after, IMAGE_MAX);
+    for (int i = 0; i < 100; i++) buf_printf(&after, "    total += value_%d;\n", i);
+    int n_changes = 0;
+    for (int i = 0; i < 1000; i++) {
+        buf_add_char(&before, i % 20 == 19 ? '\n' : 'x');
+        struct fim_input in = {
+            .prefix = before.data, .prefix_len = before.len, .suffix = after.data, .suffix_len = after.len};
+        assert_int_equal(fim_build(&f->fim, &f->model, &in, 512, &memo, &now, NULL), OK);
+        assert_true(now.n > 256 && now.n <= 512);
+        int32_t n_suffix = 0;
+        while (now.ids[n_suffix] != f->fim.prefix) n_suffix++;
+        n_changes += i > 0 && !has_prefix(&last, &now, n_suffix + 1);
+        struct token_list swap = last;
+        last = now;
+        now = swap;
+    }
+    assert_true(n_changes >= 1 && n_changes <= 3);
+    assert_true(fim_memo_bytes(&memo) > 0);
+    fim_memo_clear(&memo);
+    token_list_clear(&now);
+    token_list_clear(&last);
+    buf_clear(&before);
+    buf_clear(&after);
+    fake_close(f);
+}
+
+static uint32_t random_below(uint32_t *seed, uint32_t n)
+{
+    *seed = *seed * 1664525u + 1013904223u;
+    return (*seed >> 8) % n;
+}
+
+/* Whatever a memo has seen before, the prompt is that of a build without one. */
+static void test_memo_changes_nothing(void **state)
+{
+    (void)state;
+    static const char *const words[] = {"int ", "x",    "\n",       "    ", "return",
+                                        "(",    ");\n", "\xc3\xa9", "12",   "{\n"};
+    uint32_t seed = 1;
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        struct fake *f = fake_open(&families[i].vocab);
+        struct fim_memo memo = {0};
+        struct token_list with = {0}, without = {0};
+        struct buf text;
+        buf_init(&text, IMAGE_MAX);
+        size_t cursor = 0;
+        for (int round = 0; round < 300; round++) {
+            if (text.len > 600) text.len = cursor = 0; /* another document */
+            if (random_below(&seed, 8) == 0) cursor = random_below(&seed, (uint32_t)text.len + 1);
+            const char *word = words[random_below(&seed, 10)];
+            size_t len = strlen(word), behind = text.len - cursor;
+            buf_add_str(&text, word);
+            memmove(text.data + cursor + len, text.data + cursor, behind);
+            memcpy(text.data + cursor, word, len);
+            cursor += len;
+            /* Other files are text of the same kind, which changes now and then. */
+            size_t half = text.len / 60 * 30;
+            const struct fim_file files[] = {
+                {"far.c", text.data, half}, {"near.c", "int n;", 6}, {"x", "", 0}};
+            struct fim_input in = {.prefix = text.data,
+                                   .prefix_len = cursor,
+                                   .suffix = text.data + cursor,
+                                   .suffix_len = text.len - cursor,
+                                   .path = round % 3 ? "src/cur.c" : NULL,
+                                   .repo = round % 5 ? "shop" : NULL,
+                                   .line_comment = round % 7 ? "//" : NULL,
+                                   .files = files,
+                                   .n_files = (int32_t)random_below(&seed, 4)};
+            int32_t max = round % 2 ? 200 : 1000;
+            assert_int_equal(fim_build(&f->fim, &f->model, &in, max, &memo, &with, NULL), OK);
+            assert_int_equal(fim_build(&f->fim, &f->model, &in, max, NULL, &without, NULL), OK);
+            assert_int_equal(with.n, without.n);
+            assert_memory_equal(with.ids, without.ids, (size_t)with.n * sizeof *with.ids);
+        }
+        fim_memo_clear(&memo);
+        buf_clear(&text);
+        token_list_clear(&with);
+        token_list_clear(&without);
+        fake_close(f);
+    }
+}
+
 /* Megabytes around the cursor cost a window, not their tokenisation. */
 static void test_long_text(void **state)
 {
@@ -570,7 +707,7 @@ static void test_long_text(void **state)
     struct fim_input in = {.prefix = text, .prefix_len = len, .suffix = text, .suffix_len = len};
     struct token_list prompt = {0};
     int64_t start = clock_ns();
-    assert_int_equal(fim_build(&f->fim, &f->model, &in, 1024, &prompt, NULL), OK);
+    assert_int_equal(fim_build(&f->fim, &f->model, &in, 1024, NULL, &prompt, NULL), OK);
     assert_true(clock_ms_since(start) < 2000); /* all of it would take a minute */
     assert_true(prompt.n > 512 && prompt.n <= 1024);
     token_list_clear(&prompt);
@@ -585,7 +722,7 @@ static void test_draft_text(void **state)
     struct fake *f = open_qwen();
     struct fim_input in = input_of("abc", "xyz");
     struct token_list prompt = {0}, drafts = {0};
-    assert_int_equal(fim_build(&f->fim, &f->model, &in, 64, &prompt, NULL), OK);
+    assert_int_equal(fim_build(&f->fim, &f->model, &in, 64, NULL, &prompt, NULL), OK);
     assert_int_equal(prompt.ids[fim_suffix_start(&f->fim, &prompt)], f->fim.suffix);
     assert_int_equal(fim_draft_text(&f->fim, &prompt, &drafts), OK);
     char *texts = texts_of(f->model.tokenizer, &drafts);
@@ -594,7 +731,7 @@ static void test_draft_text(void **state)
     token_list_clear(&drafts);
 
     f->fim.order = FIM_SPM; /* as it is in the prompt */
-    assert_int_equal(fim_build(&f->fim, &f->model, &in, 64, &prompt, NULL), OK);
+    assert_int_equal(fim_build(&f->fim, &f->model, &in, 64, NULL, &prompt, NULL), OK);
     assert_int_equal(fim_suffix_start(&f->fim, &prompt), prompt.n);
     assert_int_equal(fim_draft_text(&f->fim, &prompt, &drafts), OK);
     assert_int_equal(drafts.n, 0);
@@ -605,15 +742,12 @@ static void test_draft_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_families),
-        cmocka_unit_test(test_end_tokens),
-        cmocka_unit_test(test_text_is_not_parsed),
-        cmocka_unit_test(test_empty),
-        cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_every_budget),
-        cmocka_unit_test(test_files_budget),
-        cmocka_unit_test(test_anchored_start),
-        cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_families),       cmocka_unit_test(test_line_comment),
+        cmocka_unit_test(test_end_tokens),     cmocka_unit_test(test_text_is_not_parsed),
+        cmocka_unit_test(test_empty),          cmocka_unit_test(test_budget),
+        cmocka_unit_test(test_every_budget),   cmocka_unit_test(test_files_budget),
+        cmocka_unit_test(test_anchored_start), cmocka_unit_test(test_long_text),
+        cmocka_unit_test(test_steady_suffix),  cmocka_unit_test(test_memo_changes_nothing),
         cmocka_unit_test(test_draft_text),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,7 @@
 #include <json-c/json.h>
 
 #include "base/mem.h"
-#include "complete/documents.h"
+#include "complete/service.h"
 #include "serve/lsp.h"
 #include "serve/lsp_frame.h"
 #include "serve/lsp_workspace.h"
@@ -436,29 +436,29 @@ static void test_document_bounds(void **state)
     char uri[DOCUMENTS_URI_MAX + 2];
     for (int i = 0; i < DOCUMENTS_MAX; i++) {
         snprintf(uri, sizeof uri, "file:///%d", i);
-        assert_int_equal(documents_open(d, uri, i, "text", 4, &msg), OK);
+        assert_int_equal(documents_open(d, uri, NULL, NULL, i, "text", 4, &msg), OK);
     }
-    assert_int_equal(documents_open(d, "one more", 0, "", 0, &msg), ERR_LIMIT);
-    assert_int_equal(documents_open(d, "file:///7", 70, "other", 5, &msg), OK);
-    assert_string_equal(documents_find(d, "file:///7")->bytes, "other");
-    assert_int_equal(documents_find(d, "file:///7")->version, 70);
+    assert_int_equal(documents_open(d, "one more", NULL, NULL, 0, "", 0, &msg), ERR_LIMIT);
+    assert_int_equal(documents_open(d, "file:///7", NULL, NULL, 70, "other", 5, &msg), OK);
+    assert_string_equal(documents_find(d, "file:///7")->text.bytes, "other");
+    assert_int_equal(documents_find(d, "file:///7")->text.version, 70);
     assert_true(documents_close(d, "file:///0"));
     assert_false(documents_close(d, "file:///0"));
     assert_null(documents_find(d, "file:///0"));
-    assert_int_equal(documents_find(d, "file:///1023")->version, 1023);
+    assert_int_equal(documents_find(d, "file:///1023")->text.version, 1023);
     memset(uri, 'u', sizeof uri - 1);
     uri[sizeof uri - 1] = '\0';
-    assert_int_equal(documents_open(d, uri, 0, "", 0, &msg), ERR_LIMIT);
+    assert_int_equal(documents_open(d, uri, NULL, NULL, 0, "", 0, &msg), ERR_LIMIT);
 
     /* The bound counts all texts, through edits and closing. */
     size_t half = DOCUMENTS_BYTES_MAX / 2;
     char *large = calloc(half, 1);
     memset(large, 'a', half);
-    assert_int_equal(documents_open(d, "file:///1", 0, large, half, &msg), OK);
-    assert_int_equal(documents_open(d, "file:///2", 0, large, half, &msg), ERR_LIMIT);
-    assert_string_equal(documents_find(d, "file:///2")->bytes, "text");
-    assert_int_equal(documents_open(d, "file:///2", 0, large, half - 8192, &msg), OK);
-    struct text *t = documents_find(d, "file:///2");
+    assert_int_equal(documents_open(d, "file:///1", NULL, NULL, 0, large, half, &msg), OK);
+    assert_int_equal(documents_open(d, "file:///2", NULL, NULL, 0, large, half, &msg), ERR_LIMIT);
+    assert_string_equal(documents_find(d, "file:///2")->text.bytes, "text");
+    assert_int_equal(documents_open(d, "file:///2", NULL, NULL, 0, large, half - 8192, &msg), OK);
+    struct open_document *t = documents_find(d, "file:///2");
     assert_int_equal(documents_splice(d, t, 0, 0, large, 8192), ERR_LIMIT);
     assert_int_equal(documents_splice(d, t, 0, 8192, "", 0), OK);
     assert_int_equal(documents_splice(d, t, 0, 0, large, 8192), OK);

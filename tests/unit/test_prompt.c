@@ -1,4 +1,5 @@
-/* Prompts that clients make themselves: special tokens, BOS, and what is left of those that are too long. */
+/* Prompts that clients make themselves: special tokens, BOS, and what is left of those that are too long. And
+ * what a document's prompt leaves for the answer to repeat. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -63,7 +64,7 @@ static struct prompt build(struct bench *b, const char *text, int32_t max)
     struct prompt_input in = {.is_raw = true, .text = text, .text_len = strlen(text)};
     struct prompt p;
     struct errmsg msg = {0};
-    if (prompt_build(&b->fim, b->model, &in, max, &p, &msg)) fail_msg("%s", msg.text);
+    if (prompt_build(&b->fim, b->model, &in, max, NULL, &p, &msg)) fail_msg("%s", msg.text);
     assert_true(p.tokens.n >= 1 && p.tokens.n <= max);
     assert_int_equal(p.move_from, p.tokens.n);
     assert_int_equal(p.drafts.n, 0);
@@ -109,7 +110,7 @@ static void test_too_long(void **state)
     for (int32_t n = 1; n <= 400; n++) {
         struct prompt_input in = {.is_raw = true, .tokens = ids, .n_tokens = n};
         struct prompt p;
-        assert_int_equal(prompt_build(&b->fim, b->model, &in, MAX, &p, NULL), OK);
+        assert_int_equal(prompt_build(&b->fim, b->model, &in, MAX, NULL, &p, NULL), OK);
         assert_int_equal(p.was_cut, n > MAX);
         if (n > MAX) {
             assert_true(p.tokens.n <= MAX && p.tokens.n > MAX / 2);
@@ -133,15 +134,78 @@ static void test_refusals(void **state)
     struct prompt_input in = {.is_raw = true, .tokens = bad, .n_tokens = 2};
     struct prompt p;
     struct errmsg msg = {0};
-    assert_int_equal(prompt_build(&b->fim, b->model, &in, 10, &p, &msg), ERR_ARG);
+    assert_int_equal(prompt_build(&b->fim, b->model, &in, 10, NULL, &p, &msg), ERR_ARG);
     assert_non_null(strstr(msg.text, "token 1 of the prompt is -1"));
     prompt_clear(&p);
     in.n_tokens = 1;
-    assert_int_equal(prompt_build(&b->fim, b->model, &in, 0, &p, &msg), ERR_LIMIT);
+    assert_int_equal(prompt_build(&b->fim, b->model, &in, 0, NULL, &p, &msg), ERR_LIMIT);
     prompt_clear(&p);
-    assert_int_equal(prompt_build(&b->fim, b->model, &in, 1, &p, &msg), OK);
+    assert_int_equal(prompt_build(&b->fim, b->model, &in, 1, NULL, &p, &msg), OK);
     assert_int_equal(p.tokens.n, 1);
     prompt_clear(&p);
+}
+
+static const char source[] =
+    "int maximum(int a, int b)\n{\n    if (a > b)\n        return a;\n    return b;\n}\n";
+
+/* What a prompt shows, with what the answer has to begin with. */
+static void spell(const struct tokenizer *t, const struct prompt *p, struct buf *out)
+{
+    buf_init(out, 1000);
+    for (int32_t i = 0; i < p->tokens.n; i++) {
+        size_t len;
+        const char *piece = tokenizer_piece(t, p->tokens.ids[i], &len);
+        buf_add(out, piece, len);
+    }
+    buf_add(out, p->heal, p->heal_len);
+}
+
+/* At every place: together they are the text, and what is to be healed is as little as the tokens at its end.
+ */
+static void test_healing(void **state)
+{
+    struct bench *b = *state;
+    const struct tokenizer *t = b->model->tokenizer;
+    struct fim plain = {.family = "none", .order = FIM_PREFIX_ONLY, .row = b->fim.row};
+    plain.prefix = plain.suffix = plain.middle = plain.repo = plain.file = TOKEN_NONE;
+    int n_healed = 0;
+    for (size_t cursor = 0; cursor < sizeof source; cursor++) {
+        struct prompt_input in = {
+            .before = source, .before_len = cursor, .after = "", .path = "a.c", .line_comment = "//"};
+        struct prompt p;
+        struct token_list whole = {0};
+        assert_int_equal(prompt_build(&plain, b->model, &in, 200, NULL, &p, NULL), OK);
+        assert_true(p.tokens.n >= 1 && p.heal_len <= sizeof p.heal);
+        assert_int_equal(tokenizer_encode(t, source, cursor, TOKENIZER_BOS, &whole), OK);
+        if (cursor > 0) {
+            struct buf text;
+            spell(t, &p, &text);
+            assert_int_equal(text.len, cursor);
+            assert_memory_equal(text.data, source, cursor);
+            assert_true(whole.n - p.tokens.n <= 3);
+            assert_memory_equal(p.tokens.ids, whole.ids, (size_t)p.tokens.n * sizeof *whole.ids);
+            buf_clear(&text);
+        }
+        assert_int_equal(p.move_from, p.tokens.n);
+        n_healed += p.heal_len > 0;
+        token_list_clear(&whole);
+        prompt_clear(&p);
+    }
+    assert_true(n_healed > 10);
+}
+
+/* Models that have learned from text cut anywhere see it as it is. */
+static void test_fim_is_not_healed(void **state)
+{
+    struct bench *b = *state;
+    assert_int_equal(b->fim.order, FIM_PSM);
+    for (size_t cursor = 0; cursor < sizeof source; cursor++) {
+        struct prompt_input in = {.before = source, .before_len = cursor, .after = ""};
+        struct prompt p;
+        assert_int_equal(prompt_build(&b->fim, b->model, &in, 200, NULL, &p, NULL), OK);
+        assert_int_equal(p.heal_len, 0);
+        prompt_clear(&p);
+    }
 }
 
 int main(void)
@@ -150,6 +214,8 @@ int main(void)
         cmocka_unit_test(test_bos),
         cmocka_unit_test(test_too_long),
         cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_healing),
+        cmocka_unit_test(test_fim_is_not_healed),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -320,9 +320,53 @@ static void test_large_vocabulary(void **state)
     buf_clear(&bytes);
 }
 
+/* Of the tokens with which the text could begin, by the brute force of comparing all of them. */
+static void test_starts(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        int32_t allowed[4]; /* ends with END */
+    } cases[] = {{"a", {A, AB, ABC, END}}, {"ab", {A, AB, ABC, END}}, {"abd", {A, AB, END}},
+                 {"ba", {B, END}},         {"e", {E, END}},           {"x", {END}}};
+    float logits[N_VOCAB];
+    double share[N_VOCAB], log_sum;
+    odds_to_logits(logits);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct sampler_params p = {.temperature = 1, .top_p = 1, .repeat_penalty = 1};
+        struct sampler *drawing = open_sampler(p), *greedy = open_sampler(SAMPLER_GREEDY);
+        const int32_t *allowed = cases[i].allowed;
+        size_t len = strlen(cases[i].text);
+        int32_t best = sampler_pick_start(greedy, logits, cases[i].text, len, &log_sum);
+        if (allowed[0] == END) {
+            assert_int_equal(best, TOKEN_NONE);
+        } else {
+            double sum = 0;
+            int32_t counts[N_VOCAB] = {0}, likeliest = allowed[0];
+            for (const int32_t *id = allowed; *id != END; id++) {
+                sum += odds[*id];
+                if (odds[*id] > odds[likeliest]) likeliest = *id;
+            }
+            assert_int_equal(best, likeliest);
+            assert_true(fabs(log_sum - log(sum)) < 1e-5);
+            for (int32_t n = 0; n < N_DRAWS; n++)
+                counts[sampler_pick_start(drawing, logits, cases[i].text, len, &log_sum)]++;
+            for (int32_t id = 0; id < N_VOCAB; id++) share[id] = (double)counts[id] / N_DRAWS;
+            for (const int32_t *id = allowed; *id != END; id++) {
+                assert_true(fabs(share[*id] - odds[*id] / sum) < TOLERANCE);
+                share[*id] = 0;
+            }
+            for (int32_t id = 0; id < N_VOCAB; id++) assert_true(share[id] == 0);
+        }
+        sampler_free(&drawing);
+        sampler_free(&greedy);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_starts),
         cmocka_unit_test(test_greedy_takes_the_first_of_the_best),
         cmocka_unit_test(test_temperature),
         cmocka_unit_test(test_top_k),

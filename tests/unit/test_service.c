@@ -713,7 +713,6 @@ static void test_not_shared(void **state)
 {
     struct bench *b = *state;
     struct answer hold, a[8];
-    static const struct fim_file file = {.path = "x", .text = "y", .text_len = 1};
     hold_engine(b, &hold);
     struct service_request r[8];
     for (int i = 0; i < 8; i++) {
@@ -724,9 +723,8 @@ static void test_not_shared(void **state)
     r[2].n_indent = 1;
     r[3].sampling.seed = 5;
     r[4].stops[r[4].n_stops++] = (struct service_stop){"", 0};
-    r[5].path = "";
-    r[6].files = &file;
-    r[6].n_files = 1;
+    r[5].path = "other.c";
+    r[6].extent = SERVICE_EXTENT_ANY;
     r[7].max_predict_ms = 1e9;
     for (int i = 0; i < 8; i++) (void)submit(b, r[i], &a[i]);
     release_engine(b, &hold);

@@ -16,8 +16,6 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from tqdm import tqdm
-
 import archives
 import licences
 import packages
@@ -146,6 +144,8 @@ def fetch(package, work):
 
 
 def main():
+    from tqdm import tqdm  # here: tools/eval fetches without it
+
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     packages.add_options(parser)
     parser.add_argument("--pin", action="store_true", help="write versions and licences found into the list")

@@ -1,0 +1,127 @@
+/* Edits: a text, its tree and its outline under whatever edits come.
+ *
+ * The input is a language (one byte), then edits of a byte each for the place, the bytes taken away and the
+ * bytes put in, which follow; places are spread over the text. After each edit the tree is brought up to
+ * date, now and then in slices of time; at the end the exact tree must give the outline and the places that a
+ * tree from scratch gives, and outlines and signatures must keep their bounds. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buf.h"
+#include "context/outline.h"
+#include "context/syntax.h"
+#include "context/text.h"
+
+#define TEXT_MAX      4096 /* parsing broken text costs more than its length: short inputs find more */
+#define SIGNATURE_MAX 200
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static const char *const languages[] = {
+    "c",    "cpp", "python",      "javascript", "typescript", "typescriptreact", "go",      "rust",
+    "java", "lua", "shellscript", "json",       "ruby",       "kotlin",          "haskell", "plaintext"};
+
+static void require(bool holds)
+{
+    if (!holds) abort();
+}
+
+struct input {
+    const uint8_t *data;
+    size_t size, at;
+};
+
+static size_t take(struct input *in)
+{
+    return in->at < in->size ? in->data[in->at++] : 0;
+}
+
+static void edit(struct text *t, struct syntax *s, struct input *in)
+{
+    size_t place = take(in), n_old = take(in) & 0x3f, n_new = take(in) & 0x3f;
+    char old[256];
+    size_t from = t->len * place / 255, to = from + n_old < t->len ? from + n_old : t->len;
+    if (n_new > in->size - in->at) n_new = in->size - in->at;
+    while (from > 0 && from < t->len && ((unsigned char)t->bytes[from] & 0xc0) == 0x80) from--;
+    while (to > from && to < t->len && ((unsigned char)t->bytes[to] & 0xc0) == 0x80) to--;
+    if (to - from > sizeof old || t->len + n_new > TEXT_MAX) return;
+    if (to > from) memcpy(old, t->bytes + from, to - from);
+    size_t old_len = t->len;
+    require(text_splice(t, from, to, (const char *)in->data + in->at, n_new) == OK);
+    in->at += n_new;
+    if (s) syntax_edit(s, t->bytes, from, to, t->len - (old_len - to), old, t->bytes + from);
+}
+
+static void check_outline(const struct language *l, const struct outline *o, const struct text *t)
+{
+    struct buf out;
+    buf_init(&out, 65536);
+    for (int32_t i = 0; i < o->n_units; i++) {
+        const struct outline_unit *u = &o->units[i];
+        require(u->comment <= u->start && u->start < u->end && u->end <= t->len);
+        require(u->start <= u->body && u->body <= u->body_end && u->body_end <= u->end);
+        require((size_t)u->name + u->name_len <= t->len && u->parent < i);
+        require(i == 0 || o->units[i - 1].start <= u->start);
+        require(outline_at(o, u->start) >= 0);
+        buf_reset(&out);
+        outline_write_signature(o, i, l, t->bytes, SIGNATURE_MAX, &out);
+        require(out.err == OK && out.len <= SIGNATURE_MAX);
+        require(out.len == 0 || out.data[out.len - 1] == '\n');
+    }
+    for (int32_t i = 0; i < o->n_imports; i++) {
+        const struct outline_import *import = &o->imports[i];
+        require(import->start < import->end && import->end <= t->len && import->target_len > 0);
+        require((size_t)import->target + import->target_len <= t->len);
+    }
+    buf_clear(&out);
+}
+
+static void compare(const struct outline *a, const struct outline *b)
+{
+    require(a->n_units == b->n_units && a->n_imports == b->n_imports);
+    require(a->n_units == 0 || memcmp(a->units, b->units, (size_t)a->n_units * sizeof *a->units) == 0);
+    require(a->n_imports == 0 ||
+            memcmp(a->imports, b->imports, (size_t)a->n_imports * sizeof *a->imports) == 0);
+}
+
+static void check_end(const struct language *l, struct syntax *s, const struct text *t)
+{
+    struct outline o = {0}, other = {0};
+    struct syntax *fresh = syntax_new(l);
+    if (s) {
+        require(syntax_parse_exact(s, t->bytes, t->len, 0) && syntax_is_exact(s));
+        require(syntax_parse(fresh, t->bytes, t->len, 0));
+    }
+    require(outline_build(l, s, t->bytes, t->len, &o) == OK);
+    require(outline_build(l, fresh, t->bytes, t->len, &other) == OK);
+    check_outline(l, &o, t);
+    compare(&o, &other);
+    for (size_t at = 0; at <= t->len; at += 1 + t->len / 16) {
+        require(syntax_place_at(s, l, t->bytes, t->len, at) ==
+                syntax_place_at(fresh, l, t->bytes, t->len, at));
+        syntax_place_at(NULL, l, t->bytes, t->len, at);
+    }
+    outline_clear(&o);
+    outline_clear(&other);
+    syntax_free(&fresh);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct input in = {data, size, 0};
+    const struct language *l =
+        language_of_id(languages[take(&in) % (sizeof languages / sizeof languages[0])]);
+    struct text t;
+    require(text_init(&t, "", 0) == OK);
+    struct syntax *s = syntax_new(l);
+    while (in.at < in.size) {
+        edit(&t, s, &in);
+        if (!s || t.len % 3 == 0) continue; /* several edits in a row */
+        syntax_parse(s, t.bytes, t.len, t.len % 3 == 1 ? 0.01 : 0);
+    }
+    if (t.len > 0) check_end(l, s, &t);
+    syntax_free(&s);
+    text_clear(&t);
+    return 0;
+}
