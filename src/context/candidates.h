@@ -84,6 +84,14 @@ void gather_definitions(struct gathering *g); /* gather_definitions.c: definitio
 void gather_imports(struct gathering *g);     /* gather_imports.c: what imported files define */
 void gather_documents(struct gathering *g);   /* gather_documents.c: edits, similar windows, client chunks */
 
+/* For all of these, gather_definitions.c: the signature of a unit of a document; the open document of this
+ * path, which is newer than what the index knows of it (null: none); whether a unit can be named from
+ * elsewhere: it is not inside of a function. */
+void gather_signature(struct gathering *g, enum context_kind kind, struct open_document *doc,
+                      const struct outline *o, int32_t unit, double relevance);
+struct open_document *gather_open(const struct gathering *g, const char *path);
+bool gather_is_visible(const struct outline *o, int32_t unit);
+
 /* Takes c->owned, also where the list is full, the text is empty or memory is out. */
 void candidates_add(struct candidates *l, const struct candidate *c);
 void candidates_clear(struct candidates *l);

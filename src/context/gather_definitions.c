@@ -18,8 +18,7 @@ static double rank_relevance(int32_t rank)
 /* What this document does not import counts less: the name may mean something else here. */
 static const double unimported = 0.7;
 
-/* Whether a definition can be named from elsewhere: it is not inside of a function. */
-static bool is_visible(const struct outline *o, int32_t unit)
+bool gather_is_visible(const struct outline *o, int32_t unit)
 {
     for (int32_t u = o->units[unit].parent; u >= 0; u = o->units[u].parent) {
         if (o->units[u].kind == OUTLINE_FUNCTION) return false;
@@ -37,8 +36,8 @@ static int32_t find_name(const struct candidates_near *near, const struct outlin
     return -1;
 }
 
-static void add_signature(struct gathering *g, enum context_kind kind, struct open_document *doc,
-                          const struct outline *o, int32_t unit, double relevance)
+void gather_signature(struct gathering *g, enum context_kind kind, struct open_document *doc,
+                      const struct outline *o, int32_t unit, double relevance)
 {
     const struct outline_unit *u = &o->units[unit];
     struct buf text;
@@ -79,10 +78,11 @@ static void gather_own(struct gathering *g)
     }
     for (int32_t i = 0; i < o->n_units; i++) {
         const struct outline_unit *u = &o->units[i];
-        int32_t rank = is_shown(g, u) || !is_visible(o, i) ? -1 : find_name(near, u, g->in->doc->text.bytes);
+        int32_t rank =
+            is_shown(g, u) || !gather_is_visible(o, i) ? -1 : find_name(near, u, g->in->doc->text.bytes);
         if (rank < 0 || near->names[rank].is_known || is_taken[rank]) continue;
         is_taken[rank] = true;
-        add_signature(g, CONTEXT_DEFINITION, g->in->doc, o, i, rank_relevance(rank));
+        gather_signature(g, CONTEXT_DEFINITION, g->in->doc, o, i, rank_relevance(rank));
     }
     for (int32_t i = 0; i < near->n_names; i++) {
         near->names[i].is_known = near->names[i].is_known || is_taken[i];
@@ -134,18 +134,18 @@ static void gather_other(struct gathering *g, struct open_document *doc)
     double weight = imports(g, doc->path) ? 1 : unimported;
     for (int32_t i = 0; i < o->n_units; i++) {
         int32_t rank = find_name(&g->near, &o->units[i], doc->text.bytes);
-        if (rank < 0 || g->near.names[rank].is_known || !is_visible(o, i)) continue;
-        add_signature(g, CONTEXT_DEFINITION, doc, o, i, weight * rank_relevance(rank));
+        if (rank < 0 || g->near.names[rank].is_known || !gather_is_visible(o, i)) continue;
+        gather_signature(g, CONTEXT_DEFINITION, doc, o, i, weight * rank_relevance(rank));
     }
 }
 
-/* What an open document holds is newer than what the index knows. */
-static bool is_open(const struct gathering *g, const char *path)
+struct open_document *gather_open(const struct gathering *g, const char *path)
 {
     for (int32_t i = 0; i < documents_n(g->in->docs); i++) {
-        if (strcmp(documents_at(g->in->docs, i)->path, path) == 0) return true;
+        struct open_document *doc = documents_at(g->in->docs, i);
+        if (strcmp(doc->path, path) == 0) return doc;
     }
-    return false;
+    return NULL;
 }
 
 static void gather_project(struct gathering *g, int32_t rank)
@@ -162,7 +162,7 @@ static void gather_project(struct gathering *g, int32_t rank)
     g->out->n_answers++;
     for (int32_t i = 0; i < answer->n; i++) {
         const struct project_definition *d = &answer->items[i];
-        if (is_open(g, d->path) || d->text_len > g->max_bytes) continue;
+        if (gather_open(g, d->path) || d->text_len > g->max_bytes) continue;
         struct candidate c = {.kind = CONTEXT_DEFINITION,
                               .relevance = rank_relevance(rank) * (imports(g, d->path) ? 1 : unimported),
                               .path = d->path,
@@ -200,7 +200,7 @@ static void gather_distant(struct gathering *g)
         /* A third of all identifiers in common is as alike as a head and a screen of code get. */
         double relevance = 3 * identifiers_similarity(&head, &g->near.identifiers) + (is_sibling ? 0.3 : 0);
         if (relevance < least) continue;
-        add_signature(g, CONTEXT_DISTANT, g->in->doc, o, i, relevance < 1 ? relevance : 1);
+        gather_signature(g, CONTEXT_DISTANT, g->in->doc, o, i, relevance < 1 ? relevance : 1);
         n++;
     }
 }

@@ -14,25 +14,26 @@
 #define RELEVANCE_LIKE 3.0
 
 static double relevance_of(const struct gathering *g, const struct identifiers *import, const char *name,
-                           const char *text, size_t len)
+                           size_t name_len, const char *text, size_t len)
 {
     struct identifiers own;
     identifiers_of(text, len, &own);
     double relevance = RELEVANCE_ANY + RELEVANCE_LIKE * identifiers_similarity(&own, &g->near.identifiers);
-    if (identifiers_has(import, identifiers_hash(name, strlen(name)))) relevance += RELEVANCE_NAMED;
+    if (identifiers_has(import, identifiers_hash(name, name_len))) relevance += RELEVANCE_NAMED;
     return relevance < 1 ? relevance : 1;
 }
 
-static bool is_known(const struct gathering *g, const char *name)
+/* What is named near the cursor is gathered by its name. */
+static bool is_near(const struct gathering *g, const char *name, size_t len)
 {
-    uint32_t hash = identifiers_hash(name, strlen(name));
+    uint32_t hash = identifiers_hash(name, len);
     for (int32_t i = 0; i < g->near.n_names; i++) {
-        if (g->near.names[i].hash == hash) return true; /* gathered by its name already */
+        if (g->near.names[i].hash == hash) return true;
     }
     return false;
 }
 
-static void gather_file(struct gathering *g, const char *path, const struct identifiers *import)
+static void gather_indexed(struct gathering *g, const char *path, const struct identifiers *import)
 {
     struct project_answer *answer = &g->out->answers[g->out->n_answers];
     enum err err = project_outline(g->in->project, path, DEFINITIONS_MAX, answer);
@@ -43,9 +44,10 @@ static void gather_file(struct gathering *g, const char *path, const struct iden
     g->out->n_answers++;
     for (int32_t i = 0; i < answer->n; i++) {
         const struct project_definition *d = &answer->items[i];
-        if (d->text_len > g->max_bytes || is_known(g, d->name)) continue;
+        size_t name_len = strlen(d->name);
+        if (d->text_len > g->max_bytes || is_near(g, d->name, name_len)) continue;
         struct candidate c = {.kind = CONTEXT_DEFINITION,
-                              .relevance = relevance_of(g, import, d->name, d->text, d->text_len),
+                              .relevance = relevance_of(g, import, d->name, name_len, d->text, d->text_len),
                               .path = d->path,
                               .whole = d->text,
                               .whole_len = d->text_len,
@@ -54,6 +56,19 @@ static void gather_file(struct gathering *g, const char *path, const struct iden
                               .name = d->name,
                               .hash = d->hash};
         candidates_add(g->out, &c);
+    }
+}
+
+static void gather_opened(struct gathering *g, struct open_document *doc, const struct identifiers *import)
+{
+    const struct outline *o = builder_outline(doc, CANDIDATES_OUTLINE_BYTES);
+    const char *text = doc->text.bytes;
+    for (int32_t i = 0; i < o->n_units && i < DEFINITIONS_MAX; i++) {
+        const struct outline_unit *u = &o->units[i];
+        if (u->parent >= 0 || u->name_len == 0 || is_near(g, text + u->name, u->name_len)) continue;
+        size_t head = (u->body > u->start ? u->body : u->end) - u->start;
+        double relevance = relevance_of(g, import, text + u->name, u->name_len, text + u->start, head);
+        gather_signature(g, CONTEXT_DEFINITION, doc, o, i, relevance);
     }
 }
 
@@ -82,6 +97,11 @@ void gather_imports(struct gathering *g)
         if (strcmp(seen[n], doc->path) == 0 || is_seen(seen, n, seen[n])) continue;
         struct identifiers named;
         identifiers_of(text + import->start, import->end - import->start, &named);
-        gather_file(g, seen[n++], &named);
+        struct open_document *opened = gather_open(g, seen[n]);
+        if (opened)
+            gather_opened(g, opened, &named);
+        else
+            gather_indexed(g, seen[n], &named);
+        n++;
     }
 }

@@ -6,6 +6,7 @@ it is not passed on, since the program refuses INLINE_ variables that it does no
 import os
 import pathlib
 import shutil
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -14,6 +15,15 @@ PROGRAM = os.environ.pop("INLINE_PROGRAM")
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 FIXTURES = ROOT / "tests" / "fixtures"
 MODEL = FIXTURES / "models" / "llama.gguf"
+
+
+def with_context(path, n):
+    """The model file, as if it had been trained for a context of n tokens."""
+    data = bytearray(path.read_bytes())
+    at = data.index(b".context_length") + len(b".context_length")
+    assert struct.unpack_from("<I", data, at) == (4,)  # GGUF's number for uint32
+    struct.pack_into("<I", data, at + 4, n)
+    return bytes(data)
 
 
 class Result:

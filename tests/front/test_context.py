@@ -4,14 +4,14 @@ ask for."""
 
 import json
 import pathlib
-import struct
+import subprocess
 import tempfile
 import time
 import unittest
 
 from editor import INLINE, EditorTest
 from daemon import PATIENCE
-from front import FIXTURES
+from front import FIXTURES, PROGRAM, with_context
 
 FIXTURE = FIXTURES / "models" / "starcoder2.gguf"  # answers nearly everything with one letter; a token for each byte
 
@@ -40,13 +40,12 @@ static int check(double reading)
 """
 
 
-def with_context(path, n):
-    """The model file, as if it had been trained for a context of n tokens."""
-    data = bytearray(path.read_bytes())
-    at = data.index(b"starcoder2.context_length") + len(b"starcoder2.context_length")
-    assert struct.unpack_from("<I", data, at) == (4,)  # GGUF's number for uint32
-    struct.pack_into("<I", data, at + 4, n)
-    return bytes(data)
+def planted_secrets():
+    """(line, secret) from tests/support/planted_secrets.c, which makes them up when it runs."""
+    program = pathlib.Path(PROGRAM).parent / "tests" / "test_secrets"
+    out = subprocess.run([program, "list"], capture_output=True, check=True).stdout.decode()
+    records = [record.lstrip("\n").split("\1") for record in out.split("\2") if record.strip()]
+    return [((before + secret + after).rstrip("\n"), secret) for _, before, secret, after, _ in records]
 
 
 class ContextTest(EditorTest):
@@ -143,6 +142,42 @@ class ContextTest(EditorTest):
         self.assertEqual(result["items"], [])
         self.assertEqual(result["inline"]["quiet"], "secret-file")
         self.assertNotIn("abc", json.dumps(result))
+
+    def test_planted_secrets(self):
+        """Fifty secrets: around the cursor, in other open documents, in the project's files, and in chunks that a client
+        sends. None reaches a prompt, though the lines that they stand in do."""
+        planted = planted_secrets()
+        self.assertEqual(len(planted), 50)
+        daemon = self.serve()
+        editor = self.edit(daemon)
+        everything = "".join(f"# {line}\n" for line, _ in planted)
+        for i in range(0, 50, 5):
+            self.write(f"lib{i}.py", "".join(
+                f"def connect_{n}(host):\n    # {line}\n    return host\n\n\n" f"ACCESS_{n} = 1  # {line}\n"
+                for n, (line, _) in enumerate(planted[i:i + 5], i)))
+        seen, n_masked = "", 0
+        for i in range(0, 50, 5):
+            lines = [line for line, _ in planted[i:i + 5]]
+            uses = "".join(f"connect_{n}(ACCESS_{n})\n" for n in range(i, i + 5))
+            text = "\n".join(lines) + "\n" + uses + "value = \n" + "\n".join(lines) + "\n"
+            uri = self.write(f"main{i}.py", text)
+            editor.notify("textDocument/didOpen", {"textDocument": {"uri": uri, "languageId": "python", "version": 1,
+                                                                    "text": text}})
+            why = self.explain(editor, uri, text[:text.index("value = ")].count("\n"), 8)
+            n_masked += why["secrets"]
+            seen += json.dumps(why, ensure_ascii=False)
+            status, _, answer = daemon.post("/infill", {
+                "input_prefix": uses, "prompt": "value = ", "input_suffix": everything, "explain": True, "n_predict": 4,
+                "input_extra": [{"filename": f"chunk{n}.py", "text": f"def connect_{n}(value):\n    {line}\n    return value\n"}
+                                for n, line in enumerate(lines, i)]})
+            self.assertEqual(status, 200)
+            self.assertTrue(any(p["kind"] == "client" for p in answer["inline"]["explanation"]["context"]), answer)
+            n_masked += answer["inline"]["explanation"]["secrets"]
+            seen += json.dumps(answer["inline"]["explanation"], ensure_ascii=False)
+        self.assertGreaterEqual(n_masked, 100)
+        self.assertIn("REDACTED", seen)
+        plain = seen.replace("\\n", "\n").replace('\\"', '"')
+        self.assertEqual([secret for _, secret in planted if any(part in plain for part in secret.split("\n"))], [])
 
     def test_quiet_unless_asked(self):
         uri = self.write("a.c", "int count = total;\nint other = 1;\n")

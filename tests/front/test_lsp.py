@@ -59,11 +59,11 @@ class LspTest(EditorTest):
                        "text": ""},
                       {"range": {"start": {"line": 0, "character": 99}, "end": {"line": 1, "character": 0}},
                        "text": "\n"})
-        edited = editor.complete(2, 11)
+        edited = editor.complete(2, 11, kind=1)
         other = self.connect(daemon)
         other.start(INLINE)
         other.open()
-        self.assertEqual(edited["items"][0]["insertText"], other.complete(2, 11)["items"][0]["insertText"])
+        self.assertEqual(edited["items"][0]["insertText"], other.complete(2, 11, kind=1)["items"][0]["insertText"])
 
     def test_menu(self):
         editor = self.connect(self.serve().wait_ready())

@@ -4,7 +4,7 @@ import json
 import unittest
 
 from daemon import DaemonTest
-from front import FIXTURES
+from front import FIXTURES, with_context
 
 QWEN = FIXTURES / "models" / "qwen2.gguf"  # has FIM tokens
 
@@ -95,6 +95,10 @@ class ServeHttpTest(DaemonTest):
         self.assertNotIn("0", str(answer["tokens_cached"])[:1])
 
     def test_llama_vim_warm_up(self):
+        self.daemon.stop()
+        larger = self.home / "larger.gguf"  # chunks are shown only where the context has room for them
+        larger.write_bytes(with_context(QWEN, 4096))
+        self.daemon = self.start_daemon(model=larger).wait_ready()
         self.assertEqual(self.text_of("/infill", LLAMA_VIM_WARM_UP), "{}")
         # What was warmed up is not computed again, so the warm-up was not cut off by its time limits.
         body = {**LLAMA_VIM_WARM_UP, "response_fields": ["timings/prompt_n", "timings/cache_n", "tokens_predicted"]}
@@ -253,7 +257,7 @@ class ServeHttpTest(DaemonTest):
             return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 
         before = values()
-        answer = self.ask("/infill", {"input_prefix": "int a = ", "n_predict": 5})
+        answer = self.ask("/infill", {"input_prefix": "int a = ", "n_predict": 5, "extent": "any"})
         after = values()
         self.assertEqual(before["llamacpp:tokens_predicted_total"], 0)
         self.assertEqual(after["llamacpp:tokens_predicted_total"], 5)

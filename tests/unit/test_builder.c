@@ -281,6 +281,35 @@ static void signatures_of_open_documents(void **state)
     stop(&w);
 }
 
+/* Nothing near the cursor names them yet: those that the import names count most. */
+static void what_imported_files_define(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w);
+    w.project.items[0].path = w.project.items[1].path = "src/gauge.py";
+    w.project.items[0].name = "open_gauge";
+    w.project.items[0].text = "def open_gauge(path, unit):\n";
+    w.project.items[1].name = "close_gauge";
+    w.project.items[1].text = "def close_gauge(gauge):\n";
+    w.project.imported = "src/gauge.py";
+    struct open_document *doc =
+        open_as(&w, "src/main.py", "from gauge import close_gauge\n\ndef main():\n    x = \n");
+    build(&w, doc, find(doc, "\n\ndef") + strlen("\n\ndef main():\n    x = "));
+    assert_int_equal(w.c.n_pieces, 2);
+    bool is_first = strstr(w.c.pieces[0].text, "open_gauge") != NULL;
+    const struct context_piece *any = &w.c.pieces[!is_first], *named = &w.c.pieces[is_first];
+    assert_true(piece_has(any, "def open_gauge(path, unit):") && piece_has(named, "def close_gauge(gauge):"));
+    assert_true(named->score > any->score);
+    /* Once the file is open, its text counts. */
+    open_as(&w, "src/gauge.py", "def shut_gauge(gauge):\n    return gauge\n");
+    builder_free(&doc->builder);
+    build(&w, doc, find(doc, "x = ") + 4);
+    assert_true(shows(&w.c, "def shut_gauge(gauge):"));
+    assert_false(shows(&w.c, "open_gauge"));
+    stop(&w);
+}
+
 static void definitions_of_the_project(void **state)
 {
     (void)state;
@@ -1022,6 +1051,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signatures_of_open_documents),
         cmocka_unit_test(definitions_of_the_project),
+        cmocka_unit_test(what_imported_files_define),
         cmocka_unit_test(what_the_window_defines_is_not_looked_up),
         cmocka_unit_test(edits_come_last),
         cmocka_unit_test(long_definitions_are_cut_to_the_edited_lines),

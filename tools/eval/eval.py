@@ -24,6 +24,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -265,6 +266,7 @@ def main():
     names = args.only.split(",") if args.only else [name for name in PASSES if name != "llama" or args.llama]
     if not set(names) <= set(PASSES):
         parser.error(f"passes are {', '.join(PASSES)}")
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the daemon ends, too
     args.model = args.model or default_model(args)
     listed = places.read(args.places)
     if args.quick:
