@@ -71,7 +71,7 @@ const struct cli_command cli_commands[] = {
      "      Whether KV that an edit shifted is reused, and computed again between keys; the prompt's order;\n"
      "      the window around the cursor. Not given, engine.move, engine.kv and engine.speculation hold.\n"
      "  context [MODEL] [--lines N] [--json]\n"
-     "      From a file of 10,000 lines to a prompt: cold, and after each typed character.\n",
+     "      From a text of 3,000 lines to a prompt, and from one of 10,000 after each typed character.\n",
      cli_bench},
     {"tokenize", "FILE|- | --text TEXT [--special] [--bos] [--ids] [--json]",
      "Show how a model's tokenizer cuts a text",

@@ -84,11 +84,12 @@ void gather_definitions(struct gathering *g); /* gather_definitions.c: definitio
 void gather_imports(struct gathering *g);     /* gather_imports.c: what imported files define */
 void gather_documents(struct gathering *g);   /* gather_documents.c: edits, similar windows, client chunks */
 
-/* For all of these, gather_definitions.c: the signature of a unit of a document; the open document of this
- * path, which is newer than what the index knows of it (null: none); whether a unit can be named from
- * elsewhere: it is not inside of a function. */
+/* For all of these (gather_definitions.c): the signature of a unit of a document; a definition of the index,
+ * whose answer is kept; the open document of this path, which is newer than the index (null: none); whether a
+ * unit can be named from elsewhere, that is, does not stand inside of a function. */
 void gather_signature(struct gathering *g, enum context_kind kind, struct open_document *doc,
                       const struct outline *o, int32_t unit, double relevance);
+void gather_indexed(struct gathering *g, const struct project_definition *d, double relevance);
 struct open_document *gather_open(const struct gathering *g, const char *path);
 bool gather_is_visible(const struct outline *o, int32_t unit);
 

@@ -148,6 +148,20 @@ struct open_document *gather_open(const struct gathering *g, const char *path)
     return NULL;
 }
 
+void gather_indexed(struct gathering *g, const struct project_definition *d, double relevance)
+{
+    struct candidate c = {.kind = CONTEXT_DEFINITION,
+                          .relevance = relevance,
+                          .path = d->path,
+                          .whole = d->text,
+                          .whole_len = d->text_len,
+                          .to = d->text_len,
+                          .line = d->line,
+                          .name = d->name,
+                          .hash = d->hash};
+    candidates_add(g->out, &c);
+}
+
 static void gather_project(struct gathering *g, int32_t rank)
 {
     const struct candidates_name *name = &g->near.names[rank];
@@ -163,16 +177,7 @@ static void gather_project(struct gathering *g, int32_t rank)
     for (int32_t i = 0; i < answer->n; i++) {
         const struct project_definition *d = &answer->items[i];
         if (gather_open(g, d->path) || d->text_len > g->max_bytes) continue;
-        struct candidate c = {.kind = CONTEXT_DEFINITION,
-                              .relevance = rank_relevance(rank) * (imports(g, d->path) ? 1 : unimported),
-                              .path = d->path,
-                              .whole = d->text,
-                              .whole_len = d->text_len,
-                              .to = d->text_len,
-                              .line = d->line,
-                              .name = d->name,
-                              .hash = d->hash};
-        candidates_add(g->out, &c);
+        gather_indexed(g, d, rank_relevance(rank) * (imports(g, d->path) ? 1 : unimported));
     }
 }
 

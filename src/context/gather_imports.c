@@ -33,7 +33,7 @@ static bool is_near(const struct gathering *g, const char *name, size_t len)
     return false;
 }
 
-static void gather_indexed(struct gathering *g, const char *path, const struct identifiers *import)
+static void gather_closed(struct gathering *g, const char *path, const struct identifiers *import)
 {
     struct project_answer *answer = &g->out->answers[g->out->n_answers];
     enum err err = project_outline(g->in->project, path, DEFINITIONS_MAX, answer);
@@ -46,16 +46,7 @@ static void gather_indexed(struct gathering *g, const char *path, const struct i
         const struct project_definition *d = &answer->items[i];
         size_t name_len = strlen(d->name);
         if (d->text_len > g->max_bytes || is_near(g, d->name, name_len)) continue;
-        struct candidate c = {.kind = CONTEXT_DEFINITION,
-                              .relevance = relevance_of(g, import, d->name, name_len, d->text, d->text_len),
-                              .path = d->path,
-                              .whole = d->text,
-                              .whole_len = d->text_len,
-                              .to = d->text_len,
-                              .line = d->line,
-                              .name = d->name,
-                              .hash = d->hash};
-        candidates_add(g->out, &c);
+        gather_indexed(g, d, relevance_of(g, import, d->name, name_len, d->text, d->text_len));
     }
 }
 
@@ -101,7 +92,7 @@ void gather_imports(struct gathering *g)
         if (opened)
             gather_opened(g, opened, &named);
         else
-            gather_indexed(g, seen[n], &named);
+            gather_closed(g, seen[n], &named);
         n++;
     }
 }

@@ -1,4 +1,4 @@
-/* Edits: a text, its tree and its outline under whatever edits come.
+/* Edits: an open document, its tree and its outline under whatever edits come.
  *
  * The input is a language (one byte), then edits of a byte each for the place, the bytes taken away and the
  * bytes put in, which follow; places are spread over the text. After each edit the tree is brought up to
@@ -9,9 +9,9 @@
 #include <string.h>
 
 #include "base/buf.h"
+#include "context/documents.h"
 #include "context/outline.h"
 #include "context/syntax.h"
-#include "context/text.h"
 
 #define TEXT_MAX      4096 /* parsing broken text costs more than its length: short inputs find more */
 #define SIGNATURE_MAX 200
@@ -37,20 +37,18 @@ static size_t take(struct input *in)
     return in->at < in->size ? in->data[in->at++] : 0;
 }
 
-static void edit(struct text *t, struct syntax *s, struct input *in)
+static void edit(struct documents *d, struct open_document *doc, struct input *in)
 {
-    size_t place = take(in), n_old = take(in) & 0x3f, n_new = take(in) & 0x3f;
-    char old[256];
-    size_t from = t->len * place / 255, to = from + n_old < t->len ? from + n_old : t->len;
+    size_t place = take(in), n_old = take(in) & 0x3f, n_new = take(in) & 0x3f, len = doc->text.len;
+    size_t from = len * place / 255, to = from + n_old < len ? from + n_old : len;
     if (n_new > in->size - in->at) n_new = in->size - in->at;
-    while (from > 0 && from < t->len && ((unsigned char)t->bytes[from] & 0xc0) == 0x80) from--;
-    while (to > from && to < t->len && ((unsigned char)t->bytes[to] & 0xc0) == 0x80) to--;
-    if (to - from > sizeof old || t->len + n_new > TEXT_MAX) return;
-    if (to > from) memcpy(old, t->bytes + from, to - from);
-    size_t old_len = t->len;
-    require(text_splice(t, from, to, (const char *)in->data + in->at, n_new) == OK);
+    if (len + 3 * n_new > TEXT_MAX) return; /* what is not UTF-8 becomes three bytes for one */
+    require(documents_splice(d, doc, from, to, (const char *)in->data + in->at, n_new) == OK);
     in->at += n_new;
-    if (s) syntax_edit(s, t->bytes, from, to, t->len - (old_len - to), old, t->bytes + from);
+    for (int32_t i = 0; i < doc->n_changes; i++) {
+        require(doc->changes[i].start <= doc->changes[i].end && doc->changes[i].end <= doc->text.len);
+        require(i == 0 || doc->changes[i].time <= doc->changes[i - 1].time);
+    }
 }
 
 static void check_outline(const struct language *l, const struct outline *o, const struct text *t)
@@ -112,16 +110,16 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct input in = {data, size, 0};
     const struct language *l =
         language_of_id(languages[take(&in) % (sizeof languages / sizeof languages[0])]);
-    struct text t;
-    require(text_init(&t, "", 0) == OK);
-    struct syntax *s = syntax_new(l);
+    struct documents *d = documents_new();
+    require(documents_open(d, "a", NULL, l, 0, "", 0, NULL) == OK);
+    struct open_document *doc = documents_find(d, "a");
+    struct text *t = &doc->text;
     while (in.at < in.size) {
-        edit(&t, s, &in);
-        if (!s || t.len % 3 == 0) continue; /* several edits in a row */
-        syntax_parse(s, t.bytes, t.len, t.len % 3 == 1 ? 0.01 : 0);
+        edit(d, doc, &in);
+        if (!doc->syntax || t->len % 3 == 0) continue; /* several edits in a row */
+        syntax_parse(doc->syntax, t->bytes, t->len, t->len % 3 == 1 ? 0.01 : 0);
     }
-    if (t.len > 0) check_end(l, s, &t);
-    syntax_free(&s);
-    text_clear(&t);
+    if (t->len > 0) check_end(l, doc->syntax, t);
+    documents_free(&d);
     return 0;
 }
