@@ -271,6 +271,7 @@ static enum err choose_pieces(struct builder *b, const struct context_input *in,
     gathering_start(g);
     enum err err = lead_build(g, (size_t)(share * SHARE_LEAD * bytes_per_token), &lead);
     gather_definitions(g);
+    gather_related(g);
     gather_imports(g);
     gather_documents(g);
     drop_led(&candidates, in->doc, &lead);

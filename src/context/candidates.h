@@ -43,7 +43,7 @@ struct candidates {
     struct candidate *items; /* owned */
     int32_t n;
     /* Owned; what candidates of the project view. */
-    struct project_answer answers[CANDIDATES_NAMES_MAX + CANDIDATES_IMPORTS];
+    struct project_answer answers[CANDIDATES_NAMES_MAX + CANDIDATES_IMPORTS + 1];
     int32_t n_answers;
     enum err err; /* the first failure to keep one; ERR_NOMEM */
 };
@@ -82,16 +82,26 @@ void gathering_start(struct gathering *g);
 /* Add all candidates. Failures are in g->out->err. */
 void gather_definitions(struct gathering *g); /* gather_definitions.c: definitions, distant code, comment */
 void gather_imports(struct gathering *g);     /* gather_imports.c: what imported files define */
-void gather_documents(struct gathering *g);   /* gather_documents.c: edits, similar windows, client chunks */
+void gather_related(struct gathering *g); /* gather_related.c: what shares words with names near the cursor */
+void gather_documents(struct gathering *g); /* gather_documents.c: edits, similar windows, client chunks */
 
-/* For all of these (gather_definitions.c): the signature of a unit of a document; a definition of the index,
- * whose answer is kept; the open document of this path, which is newer than the index (null: none); whether a
- * unit can be named from elsewhere, that is, does not stand inside of a function. */
+/* For all of these (gather_definitions.c): */
+
+/* The signature of a unit of a document. */
 void gather_signature(struct gathering *g, enum context_kind kind, struct open_document *doc,
                       const struct outline *o, int32_t unit, double relevance);
+/* A definition of the index, whose answer is kept: all that is known of it, or without what stands in front
+ * of the line with its name (its comment). */
 void gather_indexed(struct gathering *g, const struct project_definition *d, double relevance);
+void gather_head(struct gathering *g, const struct project_definition *d, double relevance);
+/* The open document of this path, which is newer than the index; null: none. */
 struct open_document *gather_open(const struct gathering *g, const char *path);
+/* Whether a unit can be named from elsewhere: it does not stand inside of a function. */
 bool gather_is_visible(const struct outline *o, int32_t unit);
+/* Whether a name is near the cursor: what it means is gathered by the name. */
+bool gather_is_near(const struct gathering *g, const char *name, size_t len);
+/* The name at rank 0 (nearest) counts fully, at rank 8 half: what stands nearest is most likely to matter. */
+double gather_rank_relevance(int32_t rank);
 
 /* Takes c->owned, also where the list is full, the text is empty or memory is out. */
 void candidates_add(struct candidates *l, const struct candidate *c);

@@ -9,7 +9,7 @@
 #include "context/builder.h"
 #include "context/candidates.h"
 
-#define CHOICES_MAX 24 /* pieces; there is no room for more */
+#define CHOICES_MAX 48 /* pieces; there is no room for more */
 
 struct choice {
     const struct candidate *candidate;

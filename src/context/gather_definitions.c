@@ -9,8 +9,7 @@
 #define PATH_BYTES  1024
 #define IMPORTS_MAX 100 /* imports that are resolved */
 
-/* The name at rank 0 counts fully, at rank 8 half: what stands nearest is most likely to be used again. */
-static double rank_relevance(int32_t rank)
+double gather_rank_relevance(int32_t rank)
 {
     return 8.0 / (8 + rank);
 }
@@ -82,7 +81,7 @@ static void gather_own(struct gathering *g)
             is_shown(g, u) || !gather_is_visible(o, i) ? -1 : find_name(near, u, g->in->doc->text.bytes);
         if (rank < 0 || near->names[rank].is_known || is_taken[rank]) continue;
         is_taken[rank] = true;
-        gather_signature(g, CONTEXT_DEFINITION, g->in->doc, o, i, rank_relevance(rank));
+        gather_signature(g, CONTEXT_DEFINITION, g->in->doc, o, i, gather_rank_relevance(rank));
     }
     for (int32_t i = 0; i < near->n_names; i++) {
         near->names[i].is_known = near->names[i].is_known || is_taken[i];
@@ -135,7 +134,7 @@ static void gather_other(struct gathering *g, struct open_document *doc)
     for (int32_t i = 0; i < o->n_units; i++) {
         int32_t rank = find_name(&g->near, &o->units[i], doc->text.bytes);
         if (rank < 0 || g->near.names[rank].is_known || !gather_is_visible(o, i)) continue;
-        gather_signature(g, CONTEXT_DEFINITION, doc, o, i, weight * rank_relevance(rank));
+        gather_signature(g, CONTEXT_DEFINITION, doc, o, i, weight * gather_rank_relevance(rank));
     }
 }
 
@@ -148,18 +147,64 @@ struct open_document *gather_open(const struct gathering *g, const char *path)
     return NULL;
 }
 
-void gather_indexed(struct gathering *g, const struct project_definition *d, double relevance)
+static void add_indexed(struct gathering *g, const struct project_definition *d, size_t from,
+                        double relevance)
 {
+    if (d->text_len - from > g->max_bytes) return;
     struct candidate c = {.kind = CONTEXT_DEFINITION,
                           .relevance = relevance,
                           .path = d->path,
                           .whole = d->text,
                           .whole_len = d->text_len,
+                          .from = from,
                           .to = d->text_len,
                           .line = d->line,
                           .name = d->name,
                           .hash = d->hash};
     candidates_add(g->out, &c);
+}
+
+void gather_indexed(struct gathering *g, const struct project_definition *d, double relevance)
+{
+    add_indexed(g, d, 0, relevance);
+}
+
+/* Whether a line (without its indentation) is one of a comment; *is_block: whether it leaves one open. */
+static bool is_comment(const struct language *l, const char *line, size_t len, bool *is_block)
+{
+    const char *open = l->block_comment[0], *close = l->block_comment[1];
+    bool was_block = *is_block;
+    bool opens = !was_block && open && strncmp(line, open, strlen(open)) == 0;
+    size_t skip = opens ? strlen(open) : 0;
+    if (was_block || opens) {
+        *is_block = len < skip || !memmem(line + skip, len - skip, close, strlen(close));
+        return true;
+    }
+    return l->line_comment && strncmp(line, l->line_comment, strlen(l->line_comment)) == 0;
+}
+
+void gather_head(struct gathering *g, const struct project_definition *d, double relevance)
+{
+    const struct language *l = language_of_path(d->path, NULL, 0);
+    bool is_block = false;
+    size_t from = 0;
+    while (from < d->text_len) {
+        const char *line = d->text + from, *newline = memchr(line, '\n', d->text_len - from);
+        size_t len = newline ? (size_t)(newline - line) : d->text_len - from;
+        size_t blanks = strspn(line, " \t");
+        if (blanks > len || !is_comment(l, line + blanks, len - blanks, &is_block)) break;
+        from += newline ? len + 1 : len;
+    }
+    add_indexed(g, d, from < d->text_len ? from : 0, relevance);
+}
+
+bool gather_is_near(const struct gathering *g, const char *name, size_t len)
+{
+    uint32_t hash = identifiers_hash(name, len);
+    for (int32_t i = 0; i < g->near.n_names; i++) {
+        if (g->near.names[i].hash == hash) return true;
+    }
+    return false;
 }
 
 static void gather_project(struct gathering *g, int32_t rank)
@@ -176,8 +221,8 @@ static void gather_project(struct gathering *g, int32_t rank)
     g->out->n_answers++;
     for (int32_t i = 0; i < answer->n; i++) {
         const struct project_definition *d = &answer->items[i];
-        if (gather_open(g, d->path) || d->text_len > g->max_bytes) continue;
-        gather_indexed(g, d, rank_relevance(rank) * (imports(g, d->path) ? 1 : unimported));
+        if (gather_open(g, d->path)) continue;
+        gather_indexed(g, d, gather_rank_relevance(rank) * (imports(g, d->path) ? 1 : unimported));
     }
 }
 

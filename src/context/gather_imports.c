@@ -23,16 +23,6 @@ static double relevance_of(const struct gathering *g, const struct identifiers *
     return relevance < 1 ? relevance : 1;
 }
 
-/* What is named near the cursor is gathered by its name. */
-static bool is_near(const struct gathering *g, const char *name, size_t len)
-{
-    uint32_t hash = identifiers_hash(name, len);
-    for (int32_t i = 0; i < g->near.n_names; i++) {
-        if (g->near.names[i].hash == hash) return true;
-    }
-    return false;
-}
-
 static void gather_closed(struct gathering *g, const char *path, const struct identifiers *import)
 {
     struct project_answer *answer = &g->out->answers[g->out->n_answers];
@@ -45,8 +35,8 @@ static void gather_closed(struct gathering *g, const char *path, const struct id
     for (int32_t i = 0; i < answer->n; i++) {
         const struct project_definition *d = &answer->items[i];
         size_t name_len = strlen(d->name);
-        if (d->text_len > g->max_bytes || is_near(g, d->name, name_len)) continue;
-        gather_indexed(g, d, relevance_of(g, import, d->name, name_len, d->text, d->text_len));
+        if (gather_is_near(g, d->name, name_len)) continue;
+        gather_head(g, d, relevance_of(g, import, d->name, name_len, d->text, d->text_len));
     }
 }
 
@@ -56,7 +46,7 @@ static void gather_opened(struct gathering *g, struct open_document *doc, const 
     const char *text = doc->text.bytes;
     for (int32_t i = 0; i < o->n_units && i < DEFINITIONS_MAX; i++) {
         const struct outline_unit *u = &o->units[i];
-        if (u->parent >= 0 || u->name_len == 0 || is_near(g, text + u->name, u->name_len)) continue;
+        if (u->parent >= 0 || u->name_len == 0 || gather_is_near(g, text + u->name, u->name_len)) continue;
         size_t head = (u->body > u->start ? u->body : u->end) - u->start;
         double relevance = relevance_of(g, import, text + u->name, u->name_len, text + u->start, head);
         gather_signature(g, CONTEXT_DEFINITION, doc, o, i, relevance);

@@ -167,3 +167,52 @@ bool identifiers_has(const struct identifiers *s, uint32_t hash)
     }
     return low < s->n && s->hashes[low] == hash;
 }
+
+/* ---- Parts of names */
+
+#define PART_BYTES_MIN 3
+#define PART_BYTES_MAX 32
+
+static bool is_upper(char c)
+{
+    return c >= 'A' && c <= 'Z';
+}
+
+static bool is_letter(char c)
+{
+    return is_upper(c) || (c >= 'a' && c <= 'z') || (unsigned char)c >= 0x80;
+}
+
+/* Where the part that begins at `at` ends: at what is no letter, or before a capital that begins the next one
+ * ("XMLFile" is "XML" and "File"). */
+static size_t part_end(const char *name, size_t len, size_t at)
+{
+    size_t end = at + 1;
+    while (end < len && is_letter(name[end])) {
+        bool begins =
+            is_upper(name[end]) && (!is_upper(name[end - 1]) ||
+                                    (end + 1 < len && is_letter(name[end + 1]) && !is_upper(name[end + 1])));
+        if (begins) break;
+        end++;
+    }
+    return end;
+}
+
+bool identifiers_part(const char *name, size_t len, size_t *at, uint32_t *hash)
+{
+    char lower[PART_BYTES_MAX];
+    while (*at < len) {
+        if (!is_letter(name[*at])) {
+            ++*at;
+            continue;
+        }
+        size_t start = *at, end = part_end(name, len, start), n = end - start;
+        *at = end;
+        if (n < PART_BYTES_MIN || n > PART_BYTES_MAX) continue;
+        for (size_t i = 0; i < n; i++)
+            lower[i] = is_upper(name[start + i]) ? (char)(name[start + i] | 0x20) : name[start + i];
+        *hash = identifiers_hash(lower, n);
+        return true;
+    }
+    return false;
+}

@@ -47,6 +47,7 @@ struct project_definition {
     int32_t line; /* of the file, from 1 */
     enum outline_kind kind;
     uint64_t hash; /* of text */
+    double score;  /* project_related */
 };
 
 /* Copies, in one block. */
@@ -65,6 +66,21 @@ MUST_CHECK enum err project_find(struct project *p, const char *name, size_t nam
 /* What a file defines at its top level, in order. */
 MUST_CHECK enum err project_outline(struct project *p, const char *path, int32_t max,
                                     struct project_answer *out);
+/* A part of a name (identifiers_part) and how much it counts. */
+struct project_word {
+    uint32_t hash;
+    double weight;
+};
+
+#define PROJECT_WORDS_MAX 64
+
+/* Definitions that have to do with these words (ascending by hash): their own names have them as parts, or
+ * the names of their types or files, in which a word counts the more the rarer it is (tf-idf, Spaerck Jones
+ * 1972). Those of `path` are left out; what it imports comes first, then its folder. Best first, at most max.
+ */
+MUST_CHECK enum err project_related(struct project *p, const struct project_word *words, int32_t n,
+                                    const char *path, int32_t max, struct project_answer *out);
+
 void project_answer_clear(struct project_answer *a);
 
 /* Which file of the project an import names, as written in `from` (relative path): "./util" from a/b.ts is

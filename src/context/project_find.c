@@ -1,9 +1,11 @@
 /* Lookups: what is called so, which definitions come first, and copies of them. Readers of the tables never
  * wait for the indexer, and it waits for them, so nothing here blocks. */
+#include <math.h>
 #include <string.h>
 #include <xxhash.h>
 
 #include "base/mem.h"
+#include "context/identifiers.h"
 #include "context/project_impl.h"
 
 /* A name with more definitions than this ("init", "get") says nothing, and is not found at all: an answer
@@ -21,6 +23,7 @@ struct rank {
 };
 
 struct candidate {
+    double score; /* of what is found by parts of its name */
     struct rank rank;
     const struct project_file *file;
     const struct project_unit *unit;
@@ -106,6 +109,7 @@ static struct rank rank_of(struct asker *by, const struct candidate *c)
 
 static int compare(const struct candidate *x, const struct candidate *y)
 {
+    if (x->score != y->score) return x->score > y->score ? -1 : 1;
     if (x->rank.tier != y->rank.tier) return x->rank.tier < y->rank.tier ? -1 : 1;
     if (x->rank.common != y->rank.common) return x->rank.common > y->rank.common ? -1 : 1;
     if (x->rank.has_comment != y->rank.has_comment) return x->rank.has_comment ? -1 : 1;
@@ -149,6 +153,7 @@ static enum err make_answer(const struct candidate *candidates, int32_t n, struc
         d->text_len = c->unit->text_len;
         d->line = c->unit->line;
         d->kind = c->unit->kind;
+        d->score = c->score;
         d->hash = XXH3_64bits(d->text, d->text_len);
     }
     return OK;
@@ -183,6 +188,14 @@ static int32_t collect(struct asker *by, const char *name, size_t name_len, int3
     return n;
 }
 
+static void begin(struct project *p, const char *path, struct asker *by, int *side)
+{
+    by->table = project_table_enter(&p->tables, side);
+    by->path = path;
+    by->file = path ? project_table_file(by->table, path, strlen(path)) : NULL;
+    memset(by->is_resolved, 0, sizeof by->is_resolved);
+}
+
 enum err project_find(struct project *p, const char *name, size_t name_len, const char *path, int32_t max,
                       struct project_answer *out)
 {
@@ -191,10 +204,7 @@ enum err project_find(struct project *p, const char *name, size_t name_len, cons
     int side;
     *out = (struct project_answer){0};
     if (max <= 0) return OK;
-    by.table = project_table_enter(&p->tables, &side);
-    by.path = path;
-    by.file = path ? project_table_file(by.table, path, strlen(path)) : NULL;
-    memset(by.is_resolved, 0, sizeof by.is_resolved);
+    begin(p, path, &by, &side);
     int32_t n = collect(&by, name, name_len, max < SAME_NAME_MAX ? max : SAME_NAME_MAX, best);
     enum err err = make_answer(best, n, out);
     project_table_leave(&p->tables, side);
@@ -215,6 +225,142 @@ enum err project_outline(struct project *p, const char *path, int32_t max, struc
     enum err err = candidates ? make_answer(candidates, n, out) : ERR_NOMEM;
     project_table_leave(&p->tables, side);
     mem_free(candidates);
+    return err;
+}
+
+/* ---- By parts of names */
+
+/* A word in the name of a definition's type or file tells less than one in its own. */
+#define OWNER_WEIGHT 0.7
+
+/* How much a definition counts by where it is: ranks' tiers. */
+static const double tier_weights[] = {1, 0.9, 0.6, 0};
+
+struct search {
+    const struct project_word *words;
+    int32_t n;
+    double idf[PROJECT_WORDS_MAX];
+};
+
+static int32_t find_word(const struct search *s, uint32_t hash)
+{
+    int32_t low = 0, high = s->n;
+    while (low < high) {
+        int32_t middle = (low + high) / 2;
+        if (s->words[middle].hash < hash)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < s->n && s->words[low].hash == hash ? low : -1;
+}
+
+/* The words among the parts of a name, a bit for each. */
+static uint64_t words_of(const struct search *s, const char *name, size_t len)
+{
+    uint64_t found = 0;
+    uint32_t hash;
+    for (size_t at = 0; identifiers_part(name, len, &at, &hash);) {
+        int32_t i = find_word(s, hash);
+        if (i >= 0) found |= (uint64_t)1 << i;
+    }
+    return found;
+}
+
+static double weigh(const struct search *s, uint64_t words)
+{
+    double sum = 0;
+    for (; words; words &= words - 1) {
+        int i = __builtin_ctzll(words);
+        sum += s->words[i].weight * s->idf[i];
+    }
+    return sum;
+}
+
+/* Call fn with each definition and the words in its own name and in its type's or file's. */
+static void each_unit(const struct project_table *t, const struct search *s,
+                      void (*fn)(void *ctx, const struct project_file *f, const struct project_unit *u,
+                                 uint64_t own, uint64_t owner),
+                      void *ctx)
+{
+    for (uint32_t i = 0; i < t->paths.n_links; i++) {
+        const struct project_file *f = t->paths.links[i].file;
+        if (!f) continue;
+        uint64_t file = words_of(s, f->name, project_file_stem(f)), type = 0;
+        for (int32_t j = 0; j < f->n_units; j++) {
+            const struct project_unit *u = &f->units[j];
+            uint64_t own = words_of(s, f->pool + u->name, u->name_len);
+            if (u->is_top) type = u->kind == OUTLINE_TYPE ? own : 0;
+            fn(ctx, f, u, own, (u->is_top ? file : file | type) & ~own);
+        }
+    }
+}
+
+struct counting {
+    int64_t n, with[PROJECT_WORDS_MAX];
+};
+
+static void count_unit(void *ctx, const struct project_file *f, const struct project_unit *u, uint64_t own,
+                       uint64_t owner)
+{
+    (void)f, (void)u;
+    struct counting *c = ctx;
+    c->n++;
+    for (uint64_t words = own | owner; words; words &= words - 1) c->with[__builtin_ctzll(words)]++;
+}
+
+struct ranking {
+    const struct search *search;
+    struct asker *by;
+    const struct project_file *file; /* that `tier` is of */
+    struct rank rank;
+    struct candidate *best;
+    int32_t n, most;
+};
+
+static void rank_unit(void *ctx, const struct project_file *f, const struct project_unit *u, uint64_t own,
+                      uint64_t owner)
+{
+    struct ranking *r = ctx;
+    if (!(own | owner)) return;
+    struct candidate c = {
+        .score = weigh(r->search, own) + OWNER_WEIGHT * weigh(r->search, owner), .file = f, .unit = u};
+    if (r->n == r->most && c.score <= r->best[r->n - 1].score) return;
+    if (r->file != f) {
+        r->rank = rank_of(r->by, &c);
+        r->file = f;
+    }
+    c.rank = r->rank;
+    c.rank.has_comment = u->has_comment;
+    c.score *= tier_weights[c.rank.tier];
+    if (c.score > 0) insert(r->best, &r->n, r->most, &c);
+}
+
+static void search(struct asker *by, const struct project_word *words, int32_t n, struct ranking *r)
+{
+    struct search s = {.words = words, .n = n};
+    struct counting c = {0};
+    each_unit(by->table, &s, count_unit, &c);
+    for (int32_t i = 0; i < n; i++) s.idf[i] = log((double)(c.n + 1) / (double)(c.with[i] + 1));
+    r->search = &s;
+    r->by = by;
+    each_unit(by->table, &s, rank_unit, r);
+    r->search = NULL;
+}
+
+enum err project_related(struct project *p, const struct project_word *words, int32_t n, const char *path,
+                         int32_t max, struct project_answer *out)
+{
+    struct candidate best[SAME_NAME_MAX];
+    struct asker by;
+    int side;
+    *out = (struct project_answer){0};
+    if (max <= 0 || n <= 0) return OK;
+    struct ranking r = {.best = best, .most = max < SAME_NAME_MAX ? max : SAME_NAME_MAX};
+    begin(p, path, &by, &side);
+    search(&by, words, n < PROJECT_WORDS_MAX ? n : PROJECT_WORDS_MAX, &r);
+    enum err err = make_answer(best, r.n, out);
+    project_table_leave(&p->tables, side);
     return err;
 }
 

@@ -15,6 +15,7 @@
 #include "context/builder.h"
 #include "context/choose.h"
 #include "context/fim.h"
+#include "context/identifiers.h"
 #include "context/project.h"
 #include "context/secrets.h"
 #include "model/gguf.h"
@@ -73,6 +74,29 @@ enum err project_find(struct project *p, const char *name, size_t name_len, cons
 enum err project_outline(struct project *p, const char *path, int32_t max, struct project_answer *out)
 {
     return find_items(p, NULL, 0, path, max, out);
+}
+
+/* The items with a word in their names. */
+enum err project_related(struct project *p, const struct project_word *words, int32_t n, const char *path,
+                         int32_t max, struct project_answer *out)
+{
+    (void)path;
+    struct project_definition *items = mem_try(4, sizeof *items);
+    *out = (struct project_answer){.items = items, .memory = items};
+    for (int i = 0; i < 4 && p->items[i].name && out->n < max; i++) {
+        struct project_answer one;
+        double score = 0;
+        uint32_t hash;
+        for (size_t at = 0; identifiers_part(p->items[i].name, strlen(p->items[i].name), &at, &hash);) {
+            for (int32_t j = 0; j < n; j++) score += words[j].hash == hash ? 8 * words[j].weight : 0;
+        }
+        if (score <= 0) continue;
+        if (find_items(p, p->items[i].name, strlen(p->items[i].name), NULL, 1, &one)) return ERR_NOMEM;
+        items[out->n] = one.items[0];
+        items[out->n++].score = score;
+        project_answer_clear(&one);
+    }
+    return OK;
 }
 
 void project_answer_clear(struct project_answer *a)
@@ -307,6 +331,24 @@ static void what_imported_files_define(void **state)
     build(&w, doc, find(doc, "x = ") + 4);
     assert_true(shows(&w.c, "def shut_gauge(gauge):"));
     assert_false(shows(&w.c, "open_gauge"));
+    stop(&w);
+}
+
+/* Nothing names it, but its name shares a word with what stands at the cursor. */
+static void what_shares_words_with_names(void **state)
+{
+    (void)state;
+    struct world w;
+    start(&w);
+    w.project.items[0].path = "lib/auth.c";
+    w.project.items[0].name = "begin_session_flow";
+    w.project.items[0].text = "/* Begins. */\nint begin_session_flow(int user);\n";
+    struct open_document *doc = open_as(&w, "src/caller.c", "int run(int session)\n{\n    return \n}\n");
+    build(&w, doc, find(doc, "return ") + 7);
+    const struct context_piece *p = piece_of(&w.c, CONTEXT_DEFINITION, "lib/auth.c");
+    assert_true(p != NULL);
+    assert_true(piece_has(p, "int begin_session_flow(int user);"));
+    assert_false(piece_has(p, "Begins")); /* the head is enough */
     stop(&w);
 }
 
@@ -753,6 +795,8 @@ static void the_prompt_of_a_place(void **state)
                         "<|fim_prefix|># src/draw.c\n"
                         "int draw_line(int from, int to)\n{ ... }\n"
                         "// ...\n"
+                        "int erase_everything(void)\n{ ... }\n" /* the file is about drawing */
+                        "// ...\n"
                         "int draw_dot(int at)\n{ ... }\n"
                         "\n# src/widget.c\n"
                         "int widget_resize(struct widget *w, int width, int height)\n{\n"
@@ -1052,6 +1096,7 @@ int main(void)
         cmocka_unit_test(signatures_of_open_documents),
         cmocka_unit_test(definitions_of_the_project),
         cmocka_unit_test(what_imported_files_define),
+        cmocka_unit_test(what_shares_words_with_names),
         cmocka_unit_test(what_the_window_defines_is_not_looked_up),
         cmocka_unit_test(edits_come_last),
         cmocka_unit_test(long_definitions_are_cut_to_the_edited_lines),

@@ -101,9 +101,37 @@ static void test_bound(void **state)
     buf_clear(&b);
 }
 
+static int32_t parts_of(const char *name, uint32_t hashes[8])
+{
+    int32_t n = 0;
+    size_t at = 0;
+    while (n < 8 && identifiers_part(name, strlen(name), &at, &hashes[n])) n++;
+    return n;
+}
+
+static void test_parts(void **state)
+{
+    (void)state;
+    static const char *const same[] = {"take_reading", "takeReading", "TAKE_READING", "TakeReading",
+                                       "take2reading"};
+    uint32_t first[8], other[8];
+    assert_int_equal(parts_of(same[0], first), 2);
+    for (size_t i = 1; i < sizeof same / sizeof *same; i++) {
+        assert_int_equal(parts_of(same[i], other), 2);
+        assert_memory_equal(first, other, 2 * sizeof *first);
+    }
+    assert_int_equal(parts_of("XMLFile", first), 2);
+    assert_int_equal(parts_of("xml_file", other), 2);
+    assert_memory_equal(first, other, 2 * sizeof *first);
+    assert_int_equal(parts_of("a_b_of", first), 0); /* too short to tell anything */
+    assert_int_equal(parts_of("", first), 0);
+    assert_int_equal(parts_of("__42__", first), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_parts),
         cmocka_unit_test(test_names_in_order),
         cmocka_unit_test(test_keywords_do_not_count),
         cmocka_unit_test(test_sets),

@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "base/buf.h"
+#include "context/identifiers.h"
 #include "context/project.h"
 #include "context/secrets.h"
 #include "os/clock.h"
@@ -197,6 +198,51 @@ static void test_order(void **state)
     assert_int_equal(a.n, 2);
     assert_string_equal(a.items[0].path, "far/tools.py");
     project_answer_clear(&a);
+}
+
+/* "path:name ..." of what has to do with these words, of which the first counts most. */
+static const char *related(struct place *place, const char *const *names, int32_t n, const char *from)
+{
+    static char text[4096];
+    struct project_word words[8];
+    struct project_answer a;
+    size_t len = 0;
+    for (int32_t i = 0; i < n; i++) {
+        struct project_word w = {.weight = 1.0 / (1 + i)};
+        size_t at = 0, where = (size_t)i;
+        assert_true(identifiers_part(names[i], strlen(names[i]), &at, &w.hash));
+        for (; where > 0 && words[where - 1].hash > w.hash; where--) words[where] = words[where - 1];
+        words[where] = w;
+    }
+    assert_int_equal(project_related(place->project, words, n, from, 10, &a), OK);
+    text[0] = '\0';
+    for (int32_t i = 0; i < a.n; i++) {
+        assert_true(a.items[i].score > 0 && (i == 0 || a.items[i].score <= a.items[i - 1].score));
+        len += (size_t)snprintf(text + len, sizeof text - len, "%s%s:%s", i ? " " : "", a.items[i].path,
+                                a.items[i].name);
+    }
+    project_answer_clear(&a);
+    return text;
+}
+
+/* By the parts of names: of definitions, of their types, of their files. */
+static void test_related(void **state)
+{
+    struct place *place = *state;
+    put(place, "gauge.py",
+        "class Meter:\n    def take_reading(self):\n        pass\n\n    def stop(self):\n        pass\n");
+    put(place, "main.py", "import gauge\n\ndef read_gauge():\n    pass\n");
+    put(place, "other.py", "def sort():\n    pass\n\ndef merge():\n    pass\n\ndef meter_of():\n    pass\n");
+    open_it(place);
+    assert_string_equal(related(place, (const char *[]){"reading"}, 1, "main.py"), "gauge.py:take_reading");
+    assert_string_equal(related(place, (const char *[]){"meter"}, 1, "main.py"),
+                        "gauge.py:Meter other.py:meter_of gauge.py:take_reading gauge.py:stop");
+    assert_string_equal(related(place, (const char *[]){"gauge"}, 1, "main.py"),
+                        "gauge.py:Meter gauge.py:take_reading gauge.py:stop"); /* not its own */
+    assert_string_equal(related(place, (const char *[]){"merge", "reading"}, 2, "other.py"),
+                        "gauge.py:take_reading");
+    assert_string_equal(related(place, (const char *[]){"nothing"}, 1, "main.py"), "");
+    assert_string_equal(related(place, NULL, 0, "main.py"), "");
 }
 
 /* A name that is defined everywhere is not found at all. */
@@ -701,10 +747,11 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_definitions), TEST(test_order),      TEST(test_common_name), TEST(test_resolve),
-        TEST(test_ignored),     TEST(test_not_source), TEST(test_secrets),     TEST(test_changes),
-        TEST(test_follows),     TEST(test_rescan),     TEST(test_bounds),      TEST(test_pause),
-        TEST(test_close),       TEST(test_errors),     TEST(test_two),         TEST(test_threads),
+        TEST(test_definitions), TEST(test_order),   TEST(test_related),    TEST(test_common_name),
+        TEST(test_resolve),     TEST(test_ignored), TEST(test_not_source), TEST(test_secrets),
+        TEST(test_changes),     TEST(test_follows), TEST(test_rescan),     TEST(test_bounds),
+        TEST(test_pause),       TEST(test_close),   TEST(test_errors),     TEST(test_two),
+        TEST(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
