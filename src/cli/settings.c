@@ -70,7 +70,7 @@ static const struct row rows[] = {
      "processors that worker threads stay on, as in 0-3,6; unset: wherever the system puts them"},
     {"complete.max_tokens", NULL, "--max-tokens", INTEGER, FIELD(max_tokens), "64", 1, 4096, NULL,
      "longest suggestion, in tokens"},
-    {"complete.confidence", NULL, NULL, INTEGER, FIELD(confidence), "0", 0, 100, NULL,
+    {"complete.confidence", NULL, NULL, INTEGER, FIELD(confidence), "50", 0, 100, NULL,
      "how sure the model must be of what is shown to somebody who types: the percentage that its words' "
      "probabilities have on (geometric) average; 0: everything is shown"},
     {"context.builder", NULL, NULL, CHOICE, FIELD(builder), "on", 0, 0, "on off",

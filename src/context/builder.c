@@ -266,7 +266,7 @@ static enum err choose_pieces(struct builder *b, const struct context_input *in,
     *g = (struct gathering){.in = in,
                             .view = &b->view,
                             .outline = builder_outline(in->doc, SYNTAX_BYTES_MAX),
-                            .max_bytes = (size_t)(share * SHARE_FILES / 2 * bytes_per_token),
+                            .max_bytes = (size_t)(share * (SHARE_FILES / 2.0) * bytes_per_token),
                             .out = &candidates};
     gathering_start(g);
     enum err err = lead_build(g, (size_t)(share * SHARE_LEAD * bytes_per_token), &lead);

@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -115,12 +116,8 @@ static bool names_has(const struct names *l, const char *name)
 /* "dir/name", or the name in the root. False: too long. */
 static bool join(char out[PROJECT_PATH_MAX], const char *dir, const char *name)
 {
-    size_t dir_len = strlen(dir), len = strlen(name);
-    if (dir_len + 1 + len >= PROJECT_PATH_MAX) return false;
-    memcpy(out, dir, dir_len);
-    if (dir_len > 0) out[dir_len++] = '/';
-    memcpy(out + dir_len, name, len + 1);
-    return true;
+    int len = snprintf(out, PROJECT_PATH_MAX, "%s%s%s", dir, *dir ? "/" : "", name);
+    return len >= 0 && (size_t)len < PROJECT_PATH_MAX;
 }
 
 /* ---- Watched folders */
@@ -240,17 +237,11 @@ static bool list_folder(struct project *p, struct project_walk *w, const char *d
         if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0) continue;
         tell_kind(dirfd(stream), e, &is_dir, &is_file);
         if ((!is_dir && !is_file) || (is_dir && is_version_control(e->d_name))) continue;
-        if (++n_entries > ENTRIES_MAX || !join(path, dir, e->d_name)) {
-            is_whole = false;
-        } else if ((is_file && !project_file_is_wanted(p, path)) || ignore_has(w->ignore, path, is_dir)) {
+        bool fits = ++n_entries <= ENTRIES_MAX && join(path, dir, e->d_name);
+        if (fits && ((is_file && !project_file_is_wanted(p, path)) || ignore_has(w->ignore, path, is_dir)))
             continue;
-        } else if (is_file) {
-            is_whole &= names_add(&w->files, path, &w->n_bytes);
-        } else if (w->folders.n >= FOLDERS_MAX || depth_of(path) > DEPTH_MAX) {
-            is_whole = false;
-        } else {
-            is_whole &= names_add(&w->folders, path, &w->n_bytes);
-        }
+        if (is_dir) fits = fits && w->folders.n < FOLDERS_MAX && depth_of(path) <= DEPTH_MAX;
+        is_whole &= fits && names_add(is_file ? &w->files : &w->folders, path, &w->n_bytes);
     }
     names_sort(&w->files, 0);
     names_sort(&w->folders, first_folder);

@@ -170,6 +170,7 @@ class DaemonTest(FrontTest):
         self.runtime = pathlib.Path(tempfile.mkdtemp(prefix="inl-", dir="/tmp"))
         self.addCleanup(shutil.rmtree, self.runtime, ignore_errors=True)
         self.env["XDG_RUNTIME_DIR"] = str(self.runtime)
+        self.env["INLINE_COMPLETE_CONFIDENCE"] = "0"  # models with random weights are never sure
         for name in ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"):
             self.env.pop(name, None)
         self.socket_path = self.runtime / "inline" / "inline.sock"
