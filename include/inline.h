@@ -55,7 +55,7 @@ struct inline_request {
     size_t cursor;             /* byte offset of the cursor, 0..len, not inside a character */
     const char *path;          /* name shown to the model, or NULL */
     int32_t max_tokens;        /* generated at most, less than the context; 64 */
-    int32_t max_prompt_tokens; /* of what the model sees; 2048 */
+    int32_t max_prompt_tokens; /* of what the model sees; 2816 */
     float temperature;         /* 0: greedy */
     int32_t top_k;             /* 0: off */
     float top_p;               /* 0 or 1: off */

@@ -80,7 +80,7 @@ static const struct row rows[] = {
      "index what the files of an editor's folders define, in the background and in memory only; ignored "
      "files "
      "(.gitignore, .inlineignore) are left out"},
-    {"context.tokens", NULL, NULL, INTEGER, FIELD(prompt_tokens), "2048", 128, 1 << 20, NULL,
+    {"context.tokens", NULL, NULL, INTEGER, FIELD(prompt_tokens), "2816", 128, 1 << 20, NULL,
      "tokens that a prompt has at most; one for a new place has about half as many, typing adds to it"},
     {"privacy.files", NULL, NULL, TEXT, FIELD(secret_files), "", 0, 0, NULL,
      "names of further files that hold secrets (*, ? and [] as in the shell; separated by spaces): nothing "

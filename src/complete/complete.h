@@ -20,7 +20,7 @@ struct secrets;
 
 /* The usual bound of a prompt's length. A cold one is about half as long (builder.h): most of its time is
  * prefill, which takes seconds on a laptop's processor; typing then fills the rest at no cost. */
-#define COMPLETE_PROMPT_TOKENS 2048
+#define COMPLETE_PROMPT_TOKENS 2816
 
 struct complete_request {
     const char *text; /* the whole document, UTF-8 */

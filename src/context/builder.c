@@ -1,8 +1,8 @@
 /* Anchoring, holding, and putting together what a prompt is made of.
  *
- * The budget is shared out in 32nds of the prompt's tokens. Anchored, the window takes 5.5 before the cursor
- * and 2.5 after it; other files may take 6 and the lead 2. The rest is room to grow: at 2,048 tokens it is
- * more than 100 lines of eight to nine tokens, typed before anything is computed anew. */
+ * The budget is shared out in 44ths of the prompt's tokens. Anchored, the window takes 10 before the cursor and
+ * 2.5 after it; other files may take 8 and the lead 2. The rest is room to grow: at 2,816 tokens it is more
+ * than 100 lines of twelve tokens, typed before anything is computed anew. */
 #include "context/builder.h"
 
 #include <string.h>
@@ -19,16 +19,16 @@
 #include "context/shown.h"
 #include "context/view.h"
 
-#define SHARES      32
-#define SHARE_FILES 6
+#define SHARES      44
+#define SHARE_FILES 8
 #define SHARE_LEAD  2
 
 /* Of the window. Where nothing else is shown, it has the others' shares as well. */
 struct shares {
     double before, after, after_max;
 };
-static const struct shares shares_usual = {5.5, 2.5, 3};
-static const struct shares shares_alone = {14, 5, 6};
+static const struct shares shares_usual = {10, 2.5, 3};
+static const struct shares shares_alone = {20, 7, 8};
 
 /* Below this a prompt is too short to be shared with anything but the window. */
 #define WINDOW_ONLY_TOKENS 256

@@ -127,13 +127,16 @@ static bool imports(const struct gathering *g, const char *path)
     return false;
 }
 
+/* Of each name the first definition: others are its overloads, or the body of what a prototype announced. */
 static void gather_other(struct gathering *g, struct open_document *doc)
 {
     const struct outline *o = builder_outline(doc, CANDIDATES_OUTLINE_BYTES);
     double weight = imports(g, doc->path) ? 1 : unimported;
+    bool is_taken[CANDIDATES_NAMES_MAX] = {0};
     for (int32_t i = 0; i < o->n_units; i++) {
         int32_t rank = find_name(&g->near, &o->units[i], doc->text.bytes);
-        if (rank < 0 || g->near.names[rank].is_known || !gather_is_visible(o, i)) continue;
+        if (rank < 0 || is_taken[rank] || g->near.names[rank].is_known || !gather_is_visible(o, i)) continue;
+        is_taken[rank] = true;
         gather_signature(g, CONTEXT_DEFINITION, doc, o, i, weight * gather_rank_relevance(rank));
     }
 }
