@@ -1,7 +1,7 @@
 /* Asking: the context first, then what its text says about the place. */
 #include "complete/question.h"
 
-/* Of documents that are too long to be parsed while somebody types (builder.h), and languages whose parsers
+/* Of documents that are too long to be parsed while somebody types (documents.h), and languages whose parsers
  * cannot be interrupted, the lines around the cursor have to do.
  *
  * How long parsing may hold up a keystroke. Most edits are parsed in a third of that; after one that turns
@@ -14,7 +14,7 @@
 static enum syntax_place inside_of(const struct open_document *doc, size_t cursor)
 {
     const struct text *t = &doc->text;
-    bool is_parsed = doc->syntax && t->len <= BUILDER_TREE_BYTES_MAX && !doc->language->is_parsed_whole;
+    bool is_parsed = doc->syntax && t->len <= DOCUMENTS_TREE_BYTES_MAX && !doc->language->is_parsed_whole;
     bool is_current = is_parsed && syntax_parse(doc->syntax, t->bytes, t->len, PARSE_MS);
     return syntax_place_at(is_current ? doc->syntax : NULL, doc->language, t->bytes, t->len, cursor);
 }

@@ -1,8 +1,8 @@
 /* Anchoring, holding, and putting together what a prompt is made of.
  *
- * The budget is shared out in 44ths of the prompt's tokens. Anchored, the window takes 10 before the cursor and
- * 2.5 after it; other files may take 8 and the lead 2. The rest is room to grow: at 2,816 tokens it is more
- * than 100 lines of twelve tokens, typed before anything is computed anew. */
+ * The budget is shared out in 44ths of the prompt's tokens. Anchored, the window takes 10 before the cursor
+ * and 2.5 after it; other files may take 8 and the lead 2. The rest is room to grow: at 2,816 tokens it is
+ * more than 100 lines of twelve tokens, typed before anything is computed anew. */
 #include "context/builder.h"
 
 #include <string.h>
@@ -13,7 +13,6 @@
 #include "context/choose.h"
 #include "context/held.h"
 #include "context/lead.h"
-#include "context/outline.h"
 #include "context/project.h"
 #include "context/secrets.h"
 #include "context/shown.h"
@@ -72,9 +71,6 @@ struct builder {
     uint64_t chosen, built; /* documents_time: when this was chosen; of the last context_build */
     bool is_chosen;
     bool is_partial; /* chosen while the index was not complete */
-    struct outline outline;
-    uint64_t outline_edits; /* of the document when it was outlined */
-    bool is_outlined;
 };
 
 const char *context_kind_name(enum context_kind kind)
@@ -102,7 +98,6 @@ void builder_free(struct builder **b)
     held_clear(&(*b)->held);
     buf_clear(&(*b)->window.before);
     buf_clear(&(*b)->window.after);
-    outline_clear(&(*b)->outline);
     mem_free(*b);
     *b = NULL;
 }
@@ -110,9 +105,7 @@ void builder_free(struct builder **b)
 size_t builder_bytes(const struct builder *b)
 {
     if (!b) return 0;
-    return sizeof *b + b->held.n_bytes + b->window.before.cap + b->window.after.cap +
-           (size_t)b->outline.n_units * sizeof *b->outline.units +
-           (size_t)b->outline.n_imports * sizeof *b->outline.imports;
+    return sizeof *b + b->held.n_bytes + b->window.before.cap + b->window.after.cap;
 }
 
 void builder_edit(struct builder *b, size_t from, size_t old_to, size_t new_to)
@@ -120,27 +113,6 @@ void builder_edit(struct builder *b, size_t from, size_t old_to, size_t new_to)
     if (!b) return;
     view_edit(&b->view, from, old_to, new_to);
     held_edit(&b->held, from, old_to, new_to);
-}
-
-/* The tree to outline by, or null: indentation and brackets have to do. */
-static const struct syntax *tree_of(const struct open_document *doc)
-{
-    const struct text *t = &doc->text;
-    if (!doc->syntax || t->len > BUILDER_TREE_BYTES_MAX) return NULL;
-    return syntax_parse_exact(doc->syntax, t->bytes, t->len, 0) ? doc->syntax : NULL;
-}
-
-const struct outline *builder_outline(struct open_document *doc, size_t max_bytes)
-{
-    static const struct outline none = {0};
-    struct builder *b = builder_of(doc);
-    const struct text *t = &doc->text;
-    if (t->len > max_bytes) return &none;
-    if (b->is_outlined && b->outline_edits == doc->n_edits) return &b->outline;
-    b->is_outlined = !outline_build(doc->language, tree_of(doc), t->bytes, t->len, &b->outline);
-    b->outline_edits = doc->n_edits;
-    if (!b->is_outlined) outline_clear(&b->outline);
-    return &b->outline;
 }
 
 /* ---- whether what was chosen still holds ---- */
@@ -265,7 +237,7 @@ static enum err choose_pieces(struct builder *b, const struct context_input *in,
                                    .bytes_per_token = bytes_per_token};
     *g = (struct gathering){.in = in,
                             .view = &b->view,
-                            .outline = builder_outline(in->doc, SYNTAX_BYTES_MAX),
+                            .outline = documents_outline(in->doc, SYNTAX_BYTES_MAX),
                             .max_bytes = (size_t)(share * (SHARE_FILES / 2.0) * bytes_per_token),
                             .out = &candidates};
     gathering_start(g);

@@ -26,11 +26,6 @@
 #include "context/syntax.h"
 #include "model/tokenizer.h"
 
-/* Longer documents are outlined by indentation and brackets: a tree takes 30 times the text's memory, and to
- * parse from scratch, as texts with errors must be for a tree that the text alone decides, 0.2 to 0.4 ms per
- * KB. */
-#define BUILDER_TREE_BYTES_MAX ((size_t)48 << 10)
-
 struct project;
 struct secrets;
 

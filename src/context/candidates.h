@@ -111,10 +111,6 @@ size_t candidate_len(const struct candidate *c); /* bytes, before secrets are ma
 /* Past the lines that say what a unit is, before its body; a bounded number of them. */
 size_t candidates_head_end(const struct text *t, const struct outline_unit *u);
 
-/* A document's outline, brought up to date if need be; never null, but empty if the text is longer than
- * max_bytes. Valid until the document is edited or closed. builder.c. */
-const struct outline *builder_outline(struct open_document *doc, size_t max_bytes);
-
 /* Other documents that are longer are not outlined. */
 #define CANDIDATES_OUTLINE_BYTES ((size_t)256 << 10)
 

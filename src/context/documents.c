@@ -30,6 +30,7 @@ static void free_entry(struct documents_entry **e)
     struct open_document *doc = &(*e)->doc;
     syntax_free(&doc->syntax);
     builder_free(&doc->builder);
+    outline_clear(&doc->outline);
     text_clear(&doc->text);
     mem_free(doc->uri);
     mem_free(doc->path);
@@ -93,6 +94,8 @@ size_t documents_bytes(const struct documents *d)
         n += sizeof *d->entries[i] + strlen(doc->uri) + 1 + strlen(doc->path) + 1 + doc->text.cap;
         if (doc->syntax) n += syntax_bytes(doc->syntax);
         if (doc->builder) n += builder_bytes(doc->builder);
+        n += (size_t)doc->outline.n_units * sizeof *doc->outline.units +
+             (size_t)doc->outline.n_imports * sizeof *doc->outline.imports;
     }
     return n;
 }
@@ -143,6 +146,7 @@ static void rename_to(struct open_document *doc, const char *path, const struct 
         builder_free(&doc->builder);
         doc->language = language;
         doc->syntax = syntax_new(language);
+        doc->is_outlined = false;
     }
 }
 
@@ -178,6 +182,28 @@ bool documents_close(struct documents *d, const char *uri)
     free_entry(&d->entries[i]);
     d->entries[i] = d->entries[--d->n];
     return true;
+}
+
+/* --- Outlines ---------------------------------------------------------------------------------------- */
+
+/* The tree to outline by, or null: indentation and brackets have to do. */
+static const struct syntax *tree_of(const struct open_document *doc)
+{
+    const struct text *t = &doc->text;
+    if (!doc->syntax || t->len > DOCUMENTS_TREE_BYTES_MAX) return NULL;
+    return syntax_parse_exact(doc->syntax, t->bytes, t->len, 0) ? doc->syntax : NULL;
+}
+
+const struct outline *documents_outline(struct open_document *doc, size_t max_bytes)
+{
+    static const struct outline none = {0};
+    const struct text *t = &doc->text;
+    if (t->len > max_bytes) return &none;
+    if (doc->is_outlined && doc->outline_edits == doc->n_edits) return &doc->outline;
+    doc->is_outlined = !outline_build(doc->language, tree_of(doc), t->bytes, t->len, &doc->outline);
+    doc->outline_edits = doc->n_edits;
+    if (!doc->is_outlined) outline_clear(&doc->outline);
+    return &doc->outline;
 }
 
 /* --- Changes ----------------------------------------------------------------------------------------- */

@@ -130,7 +130,7 @@ static bool imports(const struct gathering *g, const char *path)
 /* Of each name the first definition: others are its overloads, or the body of what a prototype announced. */
 static void gather_other(struct gathering *g, struct open_document *doc)
 {
-    const struct outline *o = builder_outline(doc, CANDIDATES_OUTLINE_BYTES);
+    const struct outline *o = documents_outline(doc, CANDIDATES_OUTLINE_BYTES);
     double weight = imports(g, doc->path) ? 1 : unimported;
     bool is_taken[CANDIDATES_NAMES_MAX] = {0};
     for (int32_t i = 0; i < o->n_units; i++) {

@@ -42,7 +42,7 @@ static void gather_closed(struct gathering *g, const char *path, const struct id
 
 static void gather_opened(struct gathering *g, struct open_document *doc, const struct identifiers *import)
 {
-    const struct outline *o = builder_outline(doc, CANDIDATES_OUTLINE_BYTES);
+    const struct outline *o = documents_outline(doc, CANDIDATES_OUTLINE_BYTES);
     const char *text = doc->text.bytes;
     for (int32_t i = 0; i < o->n_units && i < DEFINITIONS_MAX; i++) {
         const struct outline_unit *u = &o->units[i];

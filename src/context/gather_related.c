@@ -76,7 +76,7 @@ static double score_of(const struct words *w, const char *name, size_t len)
 
 static void gather_opened(struct gathering *g, struct open_document *doc, const struct words *w)
 {
-    const struct outline *o = builder_outline(doc, CANDIDATES_OUTLINE_BYTES);
+    const struct outline *o = documents_outline(doc, CANDIDATES_OUTLINE_BYTES);
     const char *text = doc->text.bytes, *slash = strrchr(doc->path, '/');
     const char *stem = slash ? slash + 1 : doc->path;
     double file = OWNER_WEIGHT * score_of(w, stem, strcspn(stem, "."));
