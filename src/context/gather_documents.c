@@ -129,7 +129,8 @@ static void add_parts(struct gathering *g, struct candidate *c, struct span head
 static void add_edit(struct gathering *g, const struct edit *e, double relevance)
 {
     struct open_document *doc = e->doc;
-    const struct outline *o = doc == g->in->doc ? g->outline : documents_outline(doc, CANDIDATES_OUTLINE_BYTES);
+    const struct outline *o =
+        doc == g->in->doc ? g->outline : documents_outline(doc, CANDIDATES_OUTLINE_BYTES);
     struct span all = {0, doc->text.len};
     int32_t unit = outline_at(o, e->change->start);
     const struct outline_unit *u = unit >= 0 ? &o->units[unit] : NULL;

@@ -20,9 +20,9 @@ bool identifiers_next(const char *text, size_t len, size_t *at, const char **nam
 bool identifiers_counts(const char *name, size_t len); /* not a keyword, not too short */
 uint32_t identifiers_hash(const char *name, size_t len);
 
-/* The next part of a name from *at on, that is a word: "takeReading", "take_reading" and "TAKE_READING" have the
- * parts "take" and "reading". Parts of fewer than three letters are left out. *hash is the same for all ways to
- * write it. False: there is none any more. */
+/* The next part of a name from *at on, that is a word: "takeReading", "take_reading" and "TAKE_READING" have
+ * the parts "take" and "reading". Parts of fewer than three letters are left out. *hash is the same for all
+ * ways to write it. False: there is none any more. */
 bool identifiers_part(const char *name, size_t len, size_t *at, uint32_t *hash);
 
 void identifiers_of(const char *text, size_t len, struct identifiers *out);

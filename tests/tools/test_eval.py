@@ -93,9 +93,12 @@ class Report(unittest.TestCase):
         self.assertEqual(found["quiet"]["holes"], {"n": 2, "shown": 0.5, "exact_of_shown": 1.0})
         self.assertEqual(sum(r["n"] for r in found["calibration"]), 4)
         self.assertEqual(found["holes"]["cross"]["all"]["passes"]["on"]["shows_name"], 1.0)
+        self.assertEqual(found["holes"]["cross"]["all"]["passes"]["on"]["names_it"], 0.0)
         self.assertEqual(found["context"], {"import": {"share": 0.25, "tokens": 2.0}})
         json.dumps(found)
         self.assertIn("| line's rest | on | 3 | 100.0% |", report.markdown(found))
+        self.assertIn("| line's rest | c | 50.0%, 0.500 (2) | 100.0%, 1.000 (3) |", report.markdown(found))
+        self.assertIn("| cross-file | c |  | 100.0%, 1.000 (1) |", report.markdown(found))
 
     def test_nothing(self):
         self.assertEqual(report.markdown(report.figures([])), "")

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Chooses the places that are asked about, and writes them into places.tsv. Needed only to make a new list.
 
-  choose.py [--cache DIR] [--out FILE]
+  choose.py [--cache DIR] [--seed TEXT] [--out FILE]
 
 Every language has the same number of holes of a kind; its packages take turns, and within a package its files, in an
 order that a fixed seed shuffles. Holes are in code: not in comments, data or imports."""
@@ -76,7 +76,7 @@ class Source:
         return places.Place(kind, self.language, self.package, self.path, at, length, places.digest(self.text), name)
 
     def is_code(self, i):
-        """Whether a line is worth completing: not a comment, prose (of a docstring), data, an import, brackets alone."""
+        """Whether a line is worth completing: not a comment, a docstring, data, an import, brackets alone."""
         line = self.lines[i]
         return (self.starts[i] >= BEFORE_MIN and len(line) <= LINE_MAX and i not in self.prose
                 and not languages.COMMENT.match(line) and not languages.IMPORT.match(line)
@@ -208,9 +208,9 @@ def in_turns(rng, files):
     return [queue[i] for i in range(max(map(len, queues))) for queue in queues if i < len(queue)]
 
 
-def choose(kind, language, files, names):
+def choose(kind, language, files, names, seed):
     """The places of a kind in a language's files. No two of them are in the same line."""
-    rng = random.Random(f"{SEED}/{kind}/{language}")
+    rng = random.Random(f"{seed}/{kind}/{language}")
     found, taken = [], set()
     for source in in_turns(rng, files) * FILE_MAX:
         lines = list(range(len(source.lines)))
@@ -232,6 +232,7 @@ def choose(kind, language, files, names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cache", type=pathlib.Path, default=sources.default_cache())
+    parser.add_argument("--seed", default=SEED, help="another one makes another list (default: %(default)s)")
     parser.add_argument("--out", type=pathlib.Path, default=places.LISTED)
     args = parser.parse_args()
     names, by_language = Names(), {}
@@ -245,7 +246,7 @@ def main():
     chosen = []
     for kind in COUNTS:
         for language in languages.LANGUAGES:
-            chosen += choose(kind, language, by_language[language], names)
+            chosen += choose(kind, language, by_language[language], names, args.seed)
     places.write(chosen, args.out)
     print(f"{args.out}: {len(chosen)} places, {args.out.stat().st_size / 1e3:.0f} kB")
 

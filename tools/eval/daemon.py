@@ -18,7 +18,7 @@ from infill import Server
 INVOKED, AUTOMATIC = 1, 2
 ANSWER_SECONDS = 600
 IDLE_CHECKS = 15
-IDLE_SECONDS_MAX = 60
+IDLE_SECONDS_MAX = 20
 
 
 class Daemon(Server):
@@ -157,8 +157,8 @@ class Editor:
         """The item of the answer or None, what the daemon says of it, and milliseconds."""
         start = time.perf_counter()
         result = self.request("textDocument/inlineCompletion", {
-            "textDocument": {"uri": self.uri(path)}, "position": position(text, at), "context": {"triggerKind": trigger},
-            "explain": True})
+            "textDocument": {"uri": self.uri(path)}, "position": position(text, at),
+            "context": {"triggerKind": trigger}, "explain": True})
         ms = (time.perf_counter() - start) * 1e3
         if not result:
             raise RuntimeError("the daemon has no answer")

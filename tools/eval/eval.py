@@ -46,9 +46,9 @@ NEIGHBOURS = 3        # other files that are open
 
 BUILDER = "context.builder"
 OFF, ON = {BUILDER: "off"}, {BUILDER: "on"}
-# Without the builder the daemon shows 14/32 of context.tokens before the cursor of a place it has not seen: with this, what
-# llama-server takes of llama.vim's window, 3/4 of 2,048 tokens.
-WHOLE_WINDOW = {BUILDER: "off", "context.tokens": 3512}
+# Without the builder the daemon shows 20/44 of context.tokens before the cursor of a place it has not seen
+# (context/builder.c): with this, what llama-server takes of llama.vim's window, 3/4 of 2,048 tokens.
+WHOLE_WINDOW = {BUILDER: "off", "context.tokens": 3380}
 PASSES = {  # settings, kinds of places
     "window": (WHOLE_WINDOW, places.HOLES),
     "off": (OFF, places.HOLES),
@@ -189,7 +189,8 @@ class Session:
         item, own, ms = self.editor.complete(place.path, text, at, self.trigger)
         self.editor.close(place.path)
         pieces = own["explanation"]["context"]
-        if is_hole and hole not in text and any(hole in piece["text"] and piece["path"] == place.path for piece in pieces):
+        own_pieces = [piece["text"] for piece in pieces if piece["path"] == place.path]
+        if is_hole and hole not in text and any(hole in piece for piece in own_pieces):
             raise RuntimeError(f"{place.key}: the prompt holds what was cut out")
         tokens = {}
         for piece in pieces:
@@ -221,6 +222,7 @@ def ask_all(name, server, wanted, results, cache):
                 wanted_text = place.cut(package.texts[place.path])[1]
                 if place.kind in places.HOLES:
                     answer.update(scores.score(place.kind, answer["text"], wanted_text))
+                    answer["names_it"] = place.name in words(scores.first_line(answer["text"]))
                 results.add(name, place, answer)
                 n += 1
                 left = (time.monotonic() - start) / n * (len(todo) - n)

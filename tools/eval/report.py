@@ -8,7 +8,7 @@ import scores
 ASKED = ("window", "off", "on", "llama")  # passes over the holes
 PAIRS = (("on", "off"), ("on", "window"), ("on", "llama"))
 KINDS = {"line": "line's rest", "block": "block", "cross": "cross-file"}
-MEASURES = ("exact", "similarity")
+MEASURES = ("exact", "similarity", "names_it")
 
 
 def _mean_of(rows, name):
@@ -21,6 +21,7 @@ def _summary(rows):
             "similarity": _mean_of(rows, "similarity"), "prefix": _mean_of(rows, "prefix"),
             "prefix_share": _mean_of(rows, "prefix_share"),
             "empty": scores.mean(not row["text"].strip() for row in rows),
+            "names_it": scores.mean(bool(row.get("names_it")) for row in rows),
             "shows_name": scores.mean(bool(row.get("shows_name")) for row in rows),
             "prompt_tokens": scores.mean(known) if known else None,
             "ms_median": statistics.median(row["ms"] for row in rows)}
@@ -37,7 +38,7 @@ def context(rows):
 def _difference(a, b, measure):
     """Of pass a minus pass b, over the places that both have."""
     theirs = {row["key"]: row for row in b}
-    pairs = [float(row[measure]) - float(theirs[row["key"]][measure]) for row in a if row["key"] in theirs]
+    pairs = [float(row.get(measure, 0)) - float(theirs[row["key"]].get(measure, 0)) for row in a if row["key"] in theirs]
     mean, low, high = scores.bootstrap(pairs)
     return {"n": len(pairs), "mean": mean, "low": low, "high": high}
 
@@ -124,21 +125,25 @@ def _difference_table(found):
 
 
 def _language_table(found):
+    names = [name for name in ASKED if any(name in found[kind]["all"]["passes"] for kind in found)]
     rows = []
     for kind in found:
         for language, f in found[kind].items():
             if language != "all":
-                by_pass = [f"{_percent(s['exact'])}, {s['similarity']:.3f}" for s in f["passes"].values()]
-                rows.append([KINDS[kind], language, str(max(s["n"] for s in f["passes"].values())), *by_pass])
-    names = list(next(iter(found.values()))["all"]["passes"])
-    return _table(["holes", "language", "n", *(f"{name}: exact, similarity" for name in names)], rows)
+                cells = [f"{_percent(s['exact'])}, {s['similarity']:.3f} ({s['n']})" if s else ""
+                         for s in map(f["passes"].get, names)]
+                rows.append([KINDS[kind], language, *cells])
+    return _table(["holes", "language", *(f"{name}: exact, similarity (n)" for name in names)], rows)
 
 
 def _context_text(found):
-    shown = [f"{name}: {_percent(s['shows_name'])}" for name, s in found["holes"]["cross"]["all"]["passes"].items()]
+    cross = found["holes"]["cross"]["all"]
+    names = _table(["pass", "prompts that show the name", "answers that have it"],
+                   [[name, _percent(s["shows_name"]), _percent(s["names_it"])] for name, s in cross["passes"].items()])
+    gains = [f"{pair.replace('-', ' - ')} {_points(d['names_it'])}" for pair, d in cross["differences"].items()]
     table = _table(["context", "prompts that have it", "tokens, mean"],
                    [[kind, _percent(c["share"]), _number(c["tokens"], 1)] for kind, c in found["context"].items()])
-    return f"Cross-file holes whose prompt shows the name from the other file: {', '.join(shown)}.\n\n{table}"
+    return f"The name that a cross-file hole needs:\n\n{names}\n\nAnswers that have it, points: {'; '.join(gains)}.\n\n{table}"
 
 
 def _quiet_table(found):
