@@ -72,7 +72,8 @@ let answered; // the item that MAIN had at first
 // An answer for this place: one request after the other until the model is there.
 async function firstItem(uri, line, character) {
     for (let i = 0; i < 100; i++) {
-        const found = items(await editor.complete(uri, line, character));
+        const found = items(await editor.complete(uri, line, character, undefined,
+            lsp.InlineCompletionTriggerKind.Invoked)); // automatic ones are quiet after a deletion
         if (found.length > 0) return found[0];
         await sleep(50);
     }
