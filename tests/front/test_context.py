@@ -175,6 +175,20 @@ class ContextTest(EditorTest):
             n_masked += answer["inline"]["explanation"]["secrets"]
             seen += json.dumps(answer["inline"]["explanation"], ensure_ascii=False)
         self.assertGreaterEqual(n_masked, 100)
+        # The index waits until nobody types: so far it may have been empty. Now it is not, and is shown.
+        text = "from lib0 import connect_0\n\nvalue = connect_0(ACCESS_0)\nvalue = \n"
+        uri = self.write("late.py", text)
+        indexed, deadline = [], time.monotonic() + PATIENCE
+        while not indexed:
+            self.assertLess(time.monotonic(), deadline, "nothing of the indexed files is shown")
+            time.sleep(1.2)
+            editor.notify("textDocument/didOpen", {"textDocument": {"uri": uri, "languageId": "python", "version": 1,
+                                                                    "text": text}})
+            why = self.explain(editor, uri, 3, 8)
+            editor.notify("textDocument/didClose", {"textDocument": {"uri": uri}})
+            indexed = [p["text"] for p in why["context"] if p["path"].startswith("lib") and "ACCESS_" in p["text"]]
+        self.assertIn("REDACTED", "".join(indexed))  # the line is shown, its secret is not
+        seen += json.dumps(why, ensure_ascii=False)
         self.assertIn("REDACTED", seen)
         plain = seen.replace("\\n", "\n").replace('\\"', '"')
         self.assertEqual([secret for _, secret in planted if any(part in plain for part in secret.split("\n"))], [])
