@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The quality of suggestions on code that no model was tuned on: holes in held-out packages, and places for silence.
+"""The quality of suggestions on code that no model of ours was trained on: holes in held-out packages, and places for silence.
 
   eval.py [--model NAME|FILE.gguf] [--quick] [--only PASSES] [--llama DIR] [--json OUT] [--markdown OUT]
 
