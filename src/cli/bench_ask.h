@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "cli/bench_text.h"
+#include "complete/prompt.h"
 #include "context/documents.h"
 #include "context/fim.h"
 #include "infer/engine.h"
@@ -24,9 +25,11 @@ struct bench_asker {
     int32_t max_prompt; /* tokens */
     int32_t max_tokens; /* of an answer */
     /* Owned, bench_asker_clear. */
-    struct token_list prompt; /* of the last question */
-    struct documents *docs;   /* the text as an editor would keep it open */
+    struct prompt prompt;   /* of the last question */
+    struct documents *docs; /* the text as an editor would keep it open */
     struct fim_memo memo;
+    const struct secrets *secrets; /* borrowed; or null */
+    bool is_anchored_anew;         /* by the last question in a document */
 };
 
 struct bench_answer {
@@ -38,6 +41,11 @@ struct bench_answer {
 };
 
 void bench_asker_clear(struct bench_asker *a);
+
+/* Lay out the prompt for a place in a document of a->docs in a->prompt: all that a daemon does before it has
+ * one. */
+MUST_CHECK enum err bench_ask_document(struct bench_asker *a, struct open_document *doc, size_t cursor,
+                                       struct errmsg *msg);
 
 /* Lay out the prompt for the text's cursor in a->prompt. */
 MUST_CHECK enum err bench_ask_prompt(struct bench_asker *a, const struct bench_text *t, struct errmsg *msg);

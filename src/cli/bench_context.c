@@ -42,43 +42,18 @@ struct report {
     struct bench_reuse reuse;
 };
 
-enum err bench_document_open(const struct model *m, const struct secrets *secrets, const struct buf *text,
-                             struct bench_document *out, struct errmsg *msg)
+static enum err open_document(const struct report *r, const struct buf *text, struct bench_document *out,
+                              struct errmsg *msg)
 {
-    *out = (struct bench_document){.model = m, .secrets = secrets, .docs = documents_new()};
-    fim_detect(m, &out->fim);
-    enum err err = documents_open(out->docs, "bench.c", "bench.c", NULL, 1, text->data, text->len, msg);
-    if (!err) out->doc = documents_find(out->docs, "bench.c");
+    *out = (struct bench_document){.asker = {.model = r->model,
+                                             .secrets = r->secrets,
+                                             .max_prompt = COMPLETE_PROMPT_TOKENS,
+                                             .docs = documents_new()}};
+    fim_detect(r->model, &out->asker.fim);
+    struct documents *docs = out->asker.docs;
+    enum err err = documents_open(docs, "bench.c", "bench.c", NULL, 1, text->data, text->len, msg);
+    if (!err) out->doc = documents_find(docs, "bench.c");
     return err;
-}
-
-void bench_document_close(struct bench_document *d)
-{
-    documents_free(&d->docs);
-    fim_memo_clear(&d->memo);
-    token_list_clear(&d->prompt);
-}
-
-enum err bench_document_ask(struct bench_document *d, size_t cursor, struct errmsg *msg)
-{
-    struct context c;
-    struct context_input in = {.docs = d->docs,
-                               .doc = d->doc,
-                               .secrets = d->secrets,
-                               .cursor = cursor,
-                               .tokenizer = d->model->tokenizer,
-                               .max_tokens = COMPLETE_PROMPT_TOKENS};
-    enum err err = context_build(&in, &c, msg);
-    if (err) return err;
-    d->is_anchored_anew = c.is_anchored_anew;
-    struct fim_input prompt = {.prefix = c.prefix,
-                               .prefix_len = c.prefix_len,
-                               .suffix = c.suffix,
-                               .suffix_len = c.suffix_len,
-                               .path = c.path,
-                               .files = c.files,
-                               .n_files = c.n_files};
-    return fim_build(&d->fim, d->model, &prompt, COMPLETE_PROMPT_TOKENS, &d->memo, &d->prompt, msg);
 }
 
 /* Starts of lines all over the text, deterministic. */
@@ -110,11 +85,11 @@ static enum err time_cold(struct report *r, struct errmsg *msg)
         struct bench_document d;
         size_t cursor = place(text.data, text.len, i);
         int64_t start = clock_ns();
-        err = bench_document_open(r->model, r->secrets, &text, &d, msg);
-        if (!err) err = bench_document_ask(&d, cursor, msg);
+        err = open_document(r, &text, &d, msg);
+        if (!err) err = bench_ask_document(&d.asker, d.doc, cursor, msg);
         r->cold.ms[r->cold.n++] = clock_ms_since(start);
         if (!err && i < N_PARSES) time_parse(d.doc, &r->parse);
-        bench_document_close(&d);
+        bench_asker_clear(&d.asker);
     }
     buf_clear(&text);
     return err;
@@ -129,16 +104,17 @@ static enum err time_edits(struct report *r, struct bench_document *d, struct er
         if (i % n_typed == 0) {
             cursor = place(d->doc->text.bytes, d->doc->text.len, i);
             int64_t start = clock_ns();
-            err = bench_document_ask(d, cursor, msg);
+            err = bench_ask_document(&d->asker, d->doc, cursor, msg);
             if (i > 0) r->anchor.ms[r->anchor.n++] = clock_ms_since(start); /* the first is cold */
         }
         int64_t start = clock_ns();
-        if (!err && documents_splice(d->docs, d->doc, cursor, cursor, &bench_code_typed[i % n_typed], 1))
+        if (!err &&
+            documents_splice(d->asker.docs, d->doc, cursor, cursor, &bench_code_typed[i % n_typed], 1))
             err = err_set(msg, ERR_NOMEM, "not enough memory");
-        if (!err) err = bench_document_ask(d, ++cursor, msg);
+        if (!err) err = bench_ask_document(&d->asker, d->doc, ++cursor, msg);
         r->edit.ms[r->edit.n++] = clock_ms_since(start);
     }
-    r->n_prompt = d->prompt.n;
+    r->n_prompt = d->asker.prompt.tokens.n;
     return err;
 }
 
@@ -203,11 +179,11 @@ static enum err measure_edits(struct report *r, struct errmsg *msg)
     bench_code_write(r->n_lines, &text);
     enum err err = text.err ? err_set(msg, text.err, "cannot write a text: %s", err_text(text.err)) : OK;
     r->n_bytes = text.len;
-    if (!err) err = bench_document_open(r->model, r->secrets, &text, &d, msg);
+    if (!err) err = open_document(r, &text, &d, msg);
     if (!err) err = time_edits(r, &d, msg);
-    if (!err) r->memory_per_byte = (double)documents_bytes(d.docs) / (double)d.doc->text.len;
+    if (!err) r->memory_per_byte = (double)documents_bytes(d.asker.docs) / (double)d.doc->text.len;
     if (!err) err = bench_reuse(&d, &r->reuse, msg);
-    bench_document_close(&d);
+    bench_asker_clear(&d.asker);
     buf_clear(&text);
     return err;
 }

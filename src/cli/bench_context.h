@@ -8,32 +8,15 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "context/builder.h"
-#include "context/documents.h"
-#include "context/fim.h"
+#include "cli/bench_ask.h"
 
 struct json;
-struct model;
-struct secrets;
 
 /* A document as a session has it open. */
 struct bench_document {
-    const struct model *model;     /* borrowed */
-    const struct secrets *secrets; /* borrowed */
-    struct fim fim;
-    struct documents *docs; /* owned */
+    struct bench_asker asker;
     struct open_document *doc;
-    struct fim_memo memo;
-    struct token_list prompt;
-    bool is_anchored_anew; /* by the last bench_document_ask */
 };
-
-MUST_CHECK enum err bench_document_open(const struct model *m, const struct secrets *secrets,
-                                        const struct buf *text, struct bench_document *out,
-                                        struct errmsg *msg);
-void bench_document_close(struct bench_document *d);
-/* Lay out the prompt for a place. */
-MUST_CHECK enum err bench_document_ask(struct bench_document *d, size_t cursor, struct errmsg *msg);
 
 /* What of one prompt is the next one's too. */
 struct bench_reuse {

@@ -7,6 +7,7 @@
 #include "cli/bench.h"
 #include "cli/bench_code.h"
 #include "cli/bench_context.h"
+#include "infer/token_diff.h"
 
 #define N_KEYS    500
 #define LINES_MAX 1000 /* without two anchorings in as many, there is no telling how far apart they are */
@@ -14,17 +15,10 @@
 static enum err type_key(struct bench_document *d, size_t *cursor, int32_t i, struct errmsg *msg)
 {
     char key = bench_code_typed[(size_t)i % strlen(bench_code_typed)];
-    if (documents_splice(d->docs, d->doc, *cursor, *cursor, &key, 1))
+    if (documents_splice(d->asker.docs, d->doc, *cursor, *cursor, &key, 1))
         return err_set(msg, ERR_NOMEM, "not enough memory");
     (*cursor)++;
-    return bench_document_ask(d, *cursor, msg);
-}
-
-static int32_t common(const struct token_list *a, const struct token_list *b)
-{
-    int32_t n = 0;
-    while (n < a->n && n < b->n && a->ids[n] == b->ids[n]) n++;
-    return n;
+    return bench_ask_document(&d->asker, d->doc, *cursor, msg);
 }
 
 static enum err type_keys(struct bench_document *d, size_t *cursor, struct bench_reuse *out,
@@ -33,18 +27,19 @@ static enum err type_keys(struct bench_document *d, size_t *cursor, struct bench
     double shares[N_KEYS], n_common = 0, n_all = 0;
     int32_t n_shares = 0;
     struct token_list last = {0};
-    enum err err = bench_document_ask(d, *cursor, msg);
+    const struct token_list *prompt = &d->asker.prompt.tokens;
+    enum err err = bench_ask_document(&d->asker, d->doc, *cursor, msg);
     for (; out->n_keys < N_KEYS && !err; out->n_keys++) {
         last.n = 0;
-        err = token_list_add_all(&last, d->prompt.ids, d->prompt.n);
+        err = token_list_add_all(&last, prompt->ids, prompt->n);
         if (!err) err = type_key(d, cursor, out->n_keys, msg);
         if (err) break;
-        int32_t n = common(&last, &d->prompt);
+        int32_t n = token_common(last.ids, last.n, prompt->ids, prompt->n);
         n_common += n;
-        n_all += d->prompt.n;
+        n_all += prompt->n;
         out->n_lines += d->doc->text.bytes[*cursor - 1] == '\n';
-        out->n_anchored += d->is_anchored_anew;
-        if (!d->is_anchored_anew) shares[n_shares++] = (double)n / d->prompt.n;
+        out->n_anchored += d->asker.is_anchored_anew;
+        if (!d->asker.is_anchored_anew) shares[n_shares++] = (double)n / prompt->n;
     }
     out->share = n_all > 0 ? n_common / n_all : 0;
     out->share_p50 = bench_percentile(shares, n_shares, 0.5);
@@ -62,7 +57,7 @@ static enum err type_lines(struct bench_document *d, size_t *cursor, struct benc
         err = type_key(d, cursor, i, msg);
         if (err) break;
         n_lines += d->doc->text.bytes[*cursor - 1] == '\n';
-        n_anchored += d->is_anchored_anew;
+        n_anchored += d->asker.is_anchored_anew;
         if (n_anchored == 0) first = n_lines;
     }
     out->lines_between = n_lines - first;
@@ -71,15 +66,15 @@ static enum err type_lines(struct bench_document *d, size_t *cursor, struct benc
 
 enum err bench_reuse(struct bench_document *d, struct bench_reuse *out, struct errmsg *msg)
 {
-    enum fim_order order = d->fim.order;
+    enum fim_order order = d->asker.fim.order;
     size_t cursor = d->doc->text.len / 2;
     *out = (struct bench_reuse){0};
     while (cursor > 0 && strncmp(d->doc->text.bytes + cursor - 1, "\n\n", 2) != 0) cursor--;
     cursor += cursor > 0; /* after an empty line, between definitions */
-    if (order == FIM_PSM) d->fim.order = FIM_SPM;
+    if (order == FIM_PSM) d->asker.fim.order = FIM_SPM;
     enum err err = type_keys(d, &cursor, out, msg);
     if (!err) err = type_lines(d, &cursor, out, msg);
-    d->fim.order = order;
+    d->asker.fim.order = order;
     return err;
 }
 

@@ -31,6 +31,20 @@ void candidates_add(struct candidates *l, const struct candidate *c)
     l->items[l->n++] = *c;
 }
 
+struct project_answer *candidates_next_answer(struct candidates *l)
+{
+    return &l->answers[l->n_answers];
+}
+
+bool candidates_keep_answer(struct candidates *l, enum err err)
+{
+    if (err)
+        l->err = err;
+    else
+        l->n_answers++;
+    return !err;
+}
+
 void candidates_clear(struct candidates *l)
 {
     for (int32_t i = 0; i < l->n; i++) mem_free(l->items[i].owned);

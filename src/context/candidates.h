@@ -90,9 +90,7 @@ void gather_documents(struct gathering *g); /* gather_documents.c: edits, simila
 /* The signature of a unit of a document. */
 void gather_signature(struct gathering *g, enum context_kind kind, struct open_document *doc,
                       const struct outline *o, int32_t unit, double relevance);
-/* A definition of the index, whose answer is kept: all that is known of it, or without what stands in front
- * of the line with its name (its comment). */
-void gather_indexed(struct gathering *g, const struct project_definition *d, double relevance);
+/* A definition of the index, whose answer is kept, without its comment. */
 void gather_head(struct gathering *g, const struct project_definition *d, double relevance);
 /* The open document of this path, which is newer than the index; null: none. */
 struct open_document *gather_open(const struct gathering *g, const char *path);
@@ -105,6 +103,9 @@ double gather_rank_relevance(int32_t rank);
 
 /* Takes c->owned, also where the list is full, the text is empty or memory is out. */
 void candidates_add(struct candidates *l, const struct candidate *c);
+/* Where the index's next answer goes, and whether to keep it: false if there is an error instead. */
+struct project_answer *candidates_next_answer(struct candidates *l);
+bool candidates_keep_answer(struct candidates *l, enum err err);
 void candidates_clear(struct candidates *l);
 size_t candidate_len(const struct candidate *c); /* bytes, before secrets are masked */
 

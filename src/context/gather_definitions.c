@@ -167,7 +167,7 @@ static void add_indexed(struct gathering *g, const struct project_definition *d,
     candidates_add(g->out, &c);
 }
 
-void gather_indexed(struct gathering *g, const struct project_definition *d, double relevance)
+static void gather_indexed(struct gathering *g, const struct project_definition *d, double relevance)
 {
     add_indexed(g, d, 0, relevance);
 }
@@ -213,15 +213,11 @@ bool gather_is_near(const struct gathering *g, const char *name, size_t len)
 static void gather_project(struct gathering *g, int32_t rank)
 {
     const struct candidates_name *name = &g->near.names[rank];
-    struct project_answer *answer = &g->out->answers[g->out->n_answers];
+    struct project_answer *answer = candidates_next_answer(g->out);
     const char *path = g->in->doc->path;
     enum err err =
         project_find(g->in->project, name->text, name->len, path[0] ? path : NULL, ANSWERS_MAX, answer);
-    if (err) {
-        g->out->err = err;
-        return;
-    }
-    g->out->n_answers++;
+    if (!candidates_keep_answer(g->out, err)) return;
     for (int32_t i = 0; i < answer->n; i++) {
         const struct project_definition *d = &answer->items[i];
         if (gather_open(g, d->path)) continue;

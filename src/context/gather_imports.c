@@ -25,13 +25,9 @@ static double relevance_of(const struct gathering *g, const struct identifiers *
 
 static void gather_closed(struct gathering *g, const char *path, const struct identifiers *import)
 {
-    struct project_answer *answer = &g->out->answers[g->out->n_answers];
+    struct project_answer *answer = candidates_next_answer(g->out);
     enum err err = project_outline(g->in->project, path, DEFINITIONS_MAX, answer);
-    if (err) {
-        g->out->err = err;
-        return;
-    }
-    g->out->n_answers++;
+    if (!candidates_keep_answer(g->out, err)) return;
     for (int32_t i = 0; i < answer->n; i++) {
         const struct project_definition *d = &answer->items[i];
         size_t name_len = strlen(d->name);

@@ -45,15 +45,11 @@ static double relevance_of(double score)
 
 static void gather_index(struct gathering *g, const struct words *w)
 {
-    struct project_answer *answer = &g->out->answers[g->out->n_answers];
+    struct project_answer *answer = candidates_next_answer(g->out);
     const char *path = g->in->doc->path;
     enum err err =
         project_related(g->in->project, w->items, w->n, path[0] ? path : NULL, RELATED_MAX, answer);
-    if (err) {
-        g->out->err = err;
-        return;
-    }
-    g->out->n_answers++;
+    if (!candidates_keep_answer(g->out, err)) return;
     for (int32_t i = 0; i < answer->n; i++) {
         const struct project_definition *d = &answer->items[i];
         if (gather_open(g, d->path) || gather_is_near(g, d->name, strlen(d->name))) continue;

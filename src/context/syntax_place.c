@@ -57,21 +57,32 @@ static size_t scan_close(const struct scan *s, const struct language *l, const c
     return end - at >= 3 && text[at + 1] == s->quote && text[at + 2] == s->quote ? 3 : 0;
 }
 
+/* The bytes that may begin a string or a comment: all others of code are passed over. */
+static void mark_openings(const struct language *l, bool opens[256])
+{
+    memset(opens, 0, 256 * sizeof *opens);
+    for (const char *c = l->quotes; *c; c++) opens[(unsigned char)*c] = true;
+    if (l->block_comment[0]) opens[(unsigned char)l->block_comment[0][0]] = true;
+    if (l->line_comment) opens[(unsigned char)l->line_comment[0]] = true;
+}
+
 /* What the bytes from..at lead into, if `from` is in code. */
 static enum syntax_place scan_place(const struct language *l, const char *text, size_t from, size_t at)
 {
+    bool opens[256];
     struct scan s = {0};
+    mark_openings(l, opens);
     for (size_t i = from, n; i < at; i += n) {
+        n = 1;
         if (s.inside == SYNTAX_CODE) {
-            n = scan_open(&s, l, text, i, at);
-            if (n == 0) n = 1;
-            continue;
+            if (opens[(unsigned char)text[i]]) n = scan_open(&s, l, text, i, at);
+        } else if (s.inside == SYNTAX_STRING && text[i] == '\\') {
+            n = 2;
+        } else {
+            n = scan_close(&s, l, text, i, at);
+            if (n > 0) s = (struct scan){0};
         }
-        n = s.inside == SYNTAX_STRING && text[i] == '\\' ? 2 : scan_close(&s, l, text, i, at);
-        if (n == 0)
-            n = 1;
-        else if (text[i] != '\\' || s.inside != SYNTAX_STRING)
-            s = (struct scan){0};
+        if (n == 0) n = 1;
     }
     return s.inside;
 }
