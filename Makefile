@@ -58,7 +58,7 @@ tsan: setup ## tests under the thread sanitizer
 fuzz: ## the libFuzzer targets (clang), into build-fuzz/
 	@tools/setup fuzz
 	@CC=clang $(CONFIGURE) $(BUILD)-fuzz -DINLINE_FUZZ=ON -DINLINE_SANITIZE=address,undefined >/dev/null
-	@ninja -C $(BUILD)-fuzz --quiet fuzz_edit fuzz_gguf fuzz_http fuzz_lsp fuzz_stop fuzz_tokenizer
+	@ninja -C $(BUILD)-fuzz --quiet fuzz_edit fuzz_gguf fuzz_http fuzz_lsp fuzz_record fuzz_stop fuzz_tokenizer
 
 install: all ## program, library, header, man page, completions (PREFIX, DESTDIR)
 	@cmake --install $(BUILD) --prefix $(PREFIX)

@@ -15,11 +15,12 @@
 static const struct {
     const char *name;
     int (*run)(int argc, char **argv, const struct settings *s);
-} subcommands[] = {{"model", bench_model}, {"trace", bench_trace}, {"context", bench_context}};
+} subcommands[] = {
+    {"model", bench_model}, {"trace", bench_trace}, {"context", bench_context}, {"cache", bench_cache}};
 
 int cli_bench(int argc, char **argv, const struct settings *s)
 {
-    if (argc < 2) return cli_usage_error("say what to measure: inline bench model, trace or context");
+    if (argc < 2) return cli_usage_error("say what to measure: inline bench model, trace, context or cache");
     struct nearest nearest;
     nearest_init(&nearest, argv[1]);
     for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++) {
@@ -28,7 +29,7 @@ int cli_bench(int argc, char **argv, const struct settings *s)
     }
     if (nearest.best)
         return cli_usage_error("bench has no command \"%s\"; did you mean %s?", argv[1], nearest.best);
-    return cli_usage_error("bench has no command \"%s\"; there are model, trace and context", argv[1]);
+    return cli_usage_error("bench has no command \"%s\"; there are model, trace, context and cache", argv[1]);
 }
 
 /* --- The engine -------------------------------------------------------------------------------------- */

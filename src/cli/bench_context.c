@@ -1,7 +1,7 @@
 /* `inline bench context`: how long it takes to get from a document to a prompt, and how much of a prompt
  * stays while somebody types. Cold: the text arrives, is checked, outlined, cut and tokenised. Edit: one more
  * character is typed into it. Anchor: the cursor goes elsewhere, so that the window and what goes with it are
- * chosen anew. Parse: what a syntax tree would cost besides; documents as long as these have none. */
+ * chosen anew. Parse: what the outlines of long documents would cost by a syntax tree, which they do without. */
 #include "cli/bench_context.h"
 
 #include <stdio.h>
@@ -65,7 +65,6 @@ static size_t place(const char *text, size_t len, int32_t i)
     return at;
 }
 
-/* A whole parse, which long documents do without. */
 static void time_parse(const struct open_document *doc, struct times *t)
 {
     struct syntax *s = syntax_new(doc->language);

@@ -34,6 +34,7 @@ int cli_bench(int argc, char **argv, const struct settings *s);
 int cli_serve(int argc, char **argv, const struct settings *s);
 int cli_lsp(int argc, char **argv, const struct settings *s);
 int cli_config(int argc, char **argv, const struct settings *s);
+int cli_cache(int argc, char **argv, const struct settings *s);
 
 /* The whole program: parses the command line, loads settings, runs a command. */
 int cli_main(int argc, char **argv);

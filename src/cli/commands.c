@@ -49,9 +49,19 @@ const struct cli_command cli_commands[] = {
      "  rm NAME [--yes]\n"
      "      Delete an installed model.\n",
      cli_model},
+    {"cache", "stats|clear|verify ...", "Look at the cached completions, and delete them",
+     "  stats [--json]\n"
+     "      What each level holds, what a running daemon found where, and what all caches take on disk.\n"
+     "  clear [--project DIR] [--file PATH] [--all] [--json]\n"
+     "      Delete completions: all, the database of the project in DIR, or what was drawn from a file. "
+     "With\n"
+     "      --all also saved KV and packed weights, for which no daemon may run.\n"
+     "  verify [--json]\n"
+     "      Read every database and every completion in it, and say which is damaged.\n",
+     cli_cache},
     {"config", "[--json|--markdown]", "Show every setting and where it came from",
      "--markdown prints the documentation of the settings instead.\n", cli_config},
-    {"bench", "model|trace|context ...", "Measure speed on this machine",
+    {"bench", "model|trace|context|cache ...", "Measure speed on this machine",
      "  model [MODEL] [--runs N] [--only NAMES] [--packed auto|on|off|both] [--kv f16|q8_0]\n"
      "        [--neighbour] [--text FILE] [--json]\n"
      "      Loading, prefill, decoding, small batches, how soon a cancelled prefill returns, memory, and "
@@ -71,7 +81,10 @@ const struct cli_command cli_commands[] = {
      "      Whether KV that an edit shifted is reused, and computed again between keys; the prompt's order;\n"
      "      the window around the cursor. Not given, engine.move, engine.kv and engine.speculation hold.\n"
      "  context [MODEL] [--lines N] [--json]\n"
-     "      From a text of 3,000 lines to a prompt, and from one of 10,000 after each typed character.\n",
+     "      From a text of 3,000 lines to a prompt, and from one of 10,000 after each typed character.\n"
+     "  cache [--entries N] [--writers N] [--rate R] [--seconds S] [--json]\n"
+     "      Looking completions up in memory, on disk and in a project's database, while N writers write R\n"
+     "      completions a second each. Needs no model; works in a temporary directory.\n",
      cli_bench},
     {"tokenize", "FILE|- | --text TEXT [--special] [--bos] [--ids] [--json]",
      "Show how a model's tokenizer cuts a text",

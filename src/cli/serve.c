@@ -2,29 +2,31 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "cli/cache_files.h"
 #include "cli/cli.h"
-#include "complete/service.h"
+#include "service/service.h"
 #include "context/secrets.h"
 #include "os/dirs.h"
 #include "serve/daemon.h"
+#include "store/store.h"
 
-/* What SIGHUP read last; the daemon holds views into it. */
-struct reloaded {
+/* What the daemon's calls work on. */
+struct daemon_context {
     const struct settings *start;
-    struct settings now;
+    struct settings now; /* what SIGHUP read last; the daemon holds views into it */
 };
 
 static enum err reload(void *ctx, const char **token, const char **origins, struct errmsg *msg)
 {
-    struct reloaded *r = ctx;
+    struct daemon_context *c = ctx;
     struct settings next;
-    enum err err = settings_reload(r->start, &next, msg);
+    enum err err = settings_reload(c->start, &next, msg);
     if (err) return err;
-    settings_clear(&r->now);
-    r->now = next;
-    cli_set_log_level(&r->now);
-    *token = r->now.token;
-    *origins = r->now.origins;
+    settings_clear(&c->now);
+    c->now = next;
+    cli_set_log_level(&c->now);
+    *token = c->now.token;
+    *origins = c->now.origins;
     return OK;
 }
 
@@ -40,7 +42,10 @@ static struct service_options service_from(const struct settings *s, const struc
                                 .min_confidence = s->confidence / 100.0,
                                 .is_window_only = strcmp(s->builder, "off") == 0,
                                 .has_no_projects = strcmp(s->project, "off") == 0,
-                                .secrets = secrets};
+                                .secrets = secrets,
+                                .prefetch_mode = strcmp(s->prefetch, "on") == 0    ? SERVICE_PREFETCH_ON
+                                                 : strcmp(s->prefetch, "off") == 0 ? SERVICE_PREFETCH_OFF
+                                                                                   : SERVICE_PREFETCH_AUTO};
     o.engine = (struct engine_options){
         .n_threads = s->threads,
         .cpus = *s->cpus ? s->cpus : NULL,
@@ -55,6 +60,25 @@ static struct service_options service_from(const struct settings *s, const struc
         .pack_bytes = (int64_t)s->packs_mb * 1000000,
     };
     return o;
+}
+
+static enum err open_store(void *ctx, void (*wake)(void *ctx), void *wake_ctx, struct store **out,
+                           struct errmsg *msg)
+{
+    const struct daemon_context *c = ctx;
+    const struct settings *s = c->start;
+    struct errmsg reason = {0};
+    char *dir = cache_files_dir();
+    struct store_options o = {.dir = dir,
+                              .memory_bytes = (int64_t)s->memory_mb * 1000000,
+                              .disk_bytes = (int64_t)s->disk_mb * 1000000,
+                              .projects_bytes = (int64_t)s->projects_mb * 1000000,
+                              .team = s->team,
+                              .wake = wake,
+                              .ctx = wake_ctx};
+    enum err err = store_new(&o, out, &reason);
+    mem_free(dir);
+    return err ? err_set(msg, err, "cache.team: %s", reason.text) : OK;
 }
 
 enum err cli_socket(const struct settings *s, char **path, struct errmsg *msg)
@@ -80,7 +104,7 @@ int cli_serve(int argc, char **argv, const struct settings *s)
 
     struct errmsg msg = {0};
     char *socket = NULL;
-    struct reloaded reloaded = {.start = s};
+    struct daemon_context context = {.start = s};
     struct secrets *secrets = NULL;
     struct secrets_options patterns = {.names = s->secret_files, .contents = s->secret_contents};
     enum err err = secrets_new(&patterns, &secrets, &msg);
@@ -96,11 +120,13 @@ int cli_serve(int argc, char **argv, const struct settings *s)
                                    .idle_exit_s = s->idle_exit_s,
                                    .log_text = strcmp(s->log_text, "on") == 0,
                                    .service = &service,
+                                   .open_store = open_store,
+                                   .close_store = store_free,
                                    .reload = reload,
-                                   .ctx = &reloaded};
+                                   .ctx = &context};
         err = daemon_run(&o, &msg);
     }
-    settings_clear(&reloaded.now);
+    settings_clear(&context.now);
     secrets_free(&secrets);
     mem_free(socket);
     return err ? cli_fail(&msg) : CLI_OK;

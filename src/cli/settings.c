@@ -95,6 +95,18 @@ static const struct row rows[] = {
     {"cache.kv_mb", NULL, NULL, INTEGER, FIELD(kv_mb), "1000", 0, 1 << 20, NULL,
      "megabytes of computed text (KV) kept on disk, so that a file that was completed before is not read "
      "again; the least recently used goes first; 0: nothing is kept"},
+    {"cache.memory_mb", NULL, NULL, INTEGER, FIELD(memory_mb), "32", 0, 65536, NULL,
+     "megabytes of suggestions that the daemon keeps in memory; 0: none"},
+    {"cache.disk_mb", NULL, NULL, INTEGER, FIELD(disk_mb), "256", 0, 1 << 20, NULL,
+     "megabytes of suggestions kept on disk, of all files; the least recently used go first; 0: none"},
+    {"cache.projects_mb", NULL, NULL, INTEGER, FIELD(projects_mb), "512", 0, 1 << 20, NULL,
+     "megabytes of suggestions kept on disk in databases of their own for the projects worked in lately, all "
+     "of them together; 0: none"},
+    {"cache.team", NULL, NULL, SECRET, FIELD(team), "", 0, 0, NULL,
+     "a Valkey or Redis server on which a team shares suggestions: "
+     "redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] or unix:/PATH; unset: none"},
+    {"cache.prefetch", NULL, NULL, CHOICE, FIELD(prefetch), "auto", 0, 0, "auto on off",
+     "compute what is likely to be asked next while nobody waits; auto: not on battery"},
     {"serve.listen", NULL, "--listen", TEXT, FIELD(listen), "127.0.0.1:8012", 0, 0, NULL,
      "address and port on which `inline serve` answers HTTP; empty: none. Beyond this machine only with "
      "serve.token"},

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 
-#define SETTINGS_COUNT 30
+#define SETTINGS_COUNT 35
 
 /* Strings are owned by the settings; "" means not set. */
 struct settings {
@@ -34,6 +34,11 @@ struct settings {
     char *secret_contents;        /* privacy.contents: a regular expression */
     int32_t packs_mb;             /* cache.packs_mb */
     int32_t kv_mb;                /* cache.kv_mb; 0: nothing is saved */
+    int32_t memory_mb;            /* cache.memory_mb; 0: off */
+    int32_t disk_mb;              /* cache.disk_mb; 0: off */
+    int32_t projects_mb;          /* cache.projects_mb; 0: off */
+    char *team;                   /* cache.team: address of a server, may hold a password; "": none */
+    char *prefetch;               /* cache.prefetch: "auto", "on" or "off" */
     char *listen;                 /* serve.listen: "ADDR:PORT"; "": none */
     char *socket;                 /* serve.socket: path; "": the usual one */
     char *token;                  /* serve.token */

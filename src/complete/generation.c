@@ -95,6 +95,13 @@ bool generation_on_token(void *ctx, int32_t token, const char *bytes, size_t len
     return goes_on && !g->is_refused && !g->is_late;
 }
 
+bool generation_replay(struct generation *g, const char *text, size_t len)
+{
+    bool goes_on = stop_feed(&g->stop, text, len);
+    g->is_refused = !emit(g);
+    return goes_on && !g->is_refused;
+}
+
 static enum complete_stop why_stopped(const struct generation *g, enum engine_stop stop)
 {
     if (stop == ENGINE_STOP_CANCEL || g->is_refused) return COMPLETE_CANCELLED;

@@ -52,6 +52,10 @@ void generation_clear(struct generation *g); /* tolerates a zeroed one */
 /* An engine_token_fn; ctx is the generation. */
 bool generation_on_token(void *ctx, int32_t token, const char *bytes, size_t len);
 
+/* In place of the engine: take text that was generated before, from the same place or by having typed what
+ * came before it there. False: the rules ended it. */
+bool generation_replay(struct generation *g, const char *text, size_t len);
+
 /* The engine has stopped: decide what was not certain, and why it ended. ERR_NOMEM, ERR_LIMIT: the text is
  * not whole. */
 MUST_CHECK enum err generation_finish(struct generation *g, enum engine_stop stop, enum complete_stop *why,

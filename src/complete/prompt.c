@@ -61,6 +61,7 @@ static enum err build_document(const struct fim *fim, const struct model *m, con
                               .n_files = in->n_files};
     enum err err = fim_build(fim, m, &input, max_tokens, memo, &out->tokens, msg);
     if (err) return err;
+    out->room = memo->room;
     if (fim->order == FIM_PREFIX_ONLY) heal_end(m->tokenizer, out);
     out->move_from = fim_suffix_start(fim, &out->tokens);
     err = fim_draft_text(fim, &out->tokens, &out->drafts);
@@ -119,6 +120,7 @@ static enum err build_raw(const struct model *m, const struct prompt_input *in, 
         err = token_list_add(l, start != TOKEN_NONE ? start : 0);
     }
     out->was_cut = l->n > max_tokens;
+    out->room = out->was_cut ? 0 : max_tokens - l->n - FIM_ROOM_MARGIN;
     if (out->was_cut) keep_end(t, max_tokens, l);
     out->move_from = l->n;
     return err;
@@ -129,8 +131,11 @@ enum err prompt_build(const struct fim *fim, const struct model *m, const struct
 {
     *out = (struct prompt){0};
     if (max_tokens < 1) return err_set(msg, ERR_LIMIT, "no room for a prompt");
-    return in->is_raw ? build_raw(m, in, max_tokens, out, msg)
-                      : build_document(fim, m, in, max_tokens, memo, out, msg);
+    if (in->is_raw) return build_raw(m, in, max_tokens, out, msg);
+    struct fim_memo own = {0};
+    enum err err = build_document(fim, m, in, max_tokens, memo ? memo : &own, out, msg);
+    fim_memo_clear(&own);
+    return err;
 }
 
 void prompt_clear(struct prompt *p)

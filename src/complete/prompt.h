@@ -42,6 +42,7 @@ struct prompt {
     char heal[PROMPT_HEAL_MAX];
     size_t heal_len;
     bool was_cut; /* a raw prompt lost its beginning to max_tokens */
+    int32_t room; /* bytes that can be typed before more or less of the text is cut off than now */
 };
 
 /* A document's prompt is fim_build's; memo (or null) is handed on to it. A raw one keeps its end, and BOS;

@@ -67,6 +67,8 @@ struct builder {
     struct builder_terms terms;
     struct held held;
     struct builder_window window;
+    size_t line_at; /* where the window began when its line was counted */
+    int32_t line;   /* 0: to be counted */
     uint64_t project_version;
     uint64_t chosen, built; /* documents_time: when this was chosen; of the last context_build */
     bool is_chosen;
@@ -111,6 +113,7 @@ size_t builder_bytes(const struct builder *b)
 void builder_edit(struct builder *b, size_t from, size_t old_to, size_t new_to)
 {
     if (!b) return;
+    if (from < b->view.start) b->line = 0;
     view_edit(&b->view, from, old_to, new_to);
     held_edit(&b->held, from, old_to, new_to);
 }
@@ -319,7 +322,20 @@ static enum err show_window(struct builder *b, const struct context_input *in)
     return err;
 }
 
-static void fill(const struct builder *b, const struct context_input *in, struct context *out)
+/* Counted once for as long as nothing before it changes. */
+static int32_t first_line(struct builder *b, const struct open_document *doc)
+{
+    if (doc->origin) return 0;
+    if (b->line == 0 || b->line_at != b->window.start) {
+        const char *at = doc->text.bytes, *end = at + b->window.start;
+        b->line = 1;
+        b->line_at = b->window.start;
+        while (at < end && (at = memchr(at, '\n', (size_t)(end - at)))) b->line++, at++;
+    }
+    return b->line;
+}
+
+static void fill(struct builder *b, const struct context_input *in, struct context *out)
 {
     out->prefix = buf_str(&b->window.before);
     out->prefix_len = b->window.before.len;
@@ -330,7 +346,11 @@ static void fill(const struct builder *b, const struct context_input *in, struct
     out->files = b->held.files;
     out->n_files = b->held.n_files;
     out->pieces = b->held.pieces;
+    out->sources = b->held.sources;
     out->n_pieces = b->held.n_pieces;
+    out->from = b->window.start;
+    out->to = b->window.end;
+    out->line = first_line(b, in->doc);
     out->n_secrets = b->window.n_secrets + b->held.n_secrets;
 }
 

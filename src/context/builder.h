@@ -54,6 +54,18 @@ struct context_piece {
     size_t len;
 };
 
+/* Where a piece comes from, so that it can be told whether it is still there. */
+enum context_origin { CONTEXT_FROM_CLIENT, CONTEXT_FROM_HERE, CONTEXT_FROM_DOCUMENT, CONTEXT_FROM_PROJECT };
+struct context_source {
+    enum context_origin origin;
+    size_t from, to;  /* here, document: bytes of the text */
+    const char *name; /* document: its URI; project: what is defined */
+    uint64_t hash;    /* document: of the lines; project: project_definition.hash */
+    /* The builder's. */
+    uint64_t n_edits; /* document: when it was last looked at */
+    size_t len;       /* document: of the whole text then */
+};
+
 struct context_input {
     struct documents *docs;
     struct open_document *doc;
@@ -78,7 +90,10 @@ struct context {
     int32_t n_files;
     const struct context_piece
         *pieces; /* all of the above but the window, in the order in which it is shown */
+    const struct context_source *sources; /* of the pieces, in the same order */
     int32_t n_pieces;
+    size_t from, to;       /* bytes of the document: the window */
+    int32_t line;          /* of the document, from 1, where the window begins; 0: not known */
     int32_t n_secrets;     /* that were masked */
     bool is_anchored_anew; /* what was shown before does not hold any more */
     bool is_secret_file;   /* the document itself must not be shown: everything else is empty */

@@ -1,12 +1,13 @@
 /* Open documents in one array, found by comparing names: an editor has tens of them.
  *
  * All ways to change a text end in documents_replace, which keeps everything that stands on the text's
- * offsets true: the syntax tree, the places that were edited lately, the builder's anchors. What a
- * replacement leaves as it was at its two ends is cut off first, so that clients that send whole texts, whole
- * lines or single characters cause the same edits. */
+ * offsets true: the places that were edited lately, the builder's anchors. What a replacement leaves as it
+ * was at its two ends is cut off first, so that clients that send whole texts, whole lines or single
+ * characters cause the same edits. */
 #include "context/documents_impl.h"
 
 #include <string.h>
+#include <xxhash.h>
 
 #include "base/mem.h"
 #include "base/utf8.h"
@@ -25,10 +26,18 @@ struct documents *documents_new(void)
     return MEM_NEW(struct documents);
 }
 
+void documents_on_edit(struct documents *d,
+                       void (*on_edit)(void *ctx, const struct open_document *doc, size_t from, size_t old_to,
+                                       size_t new_to),
+                       void *ctx)
+{
+    d->on_edit = on_edit;
+    d->ctx = ctx;
+}
+
 static void free_entry(struct documents_entry **e)
 {
     struct open_document *doc = &(*e)->doc;
-    syntax_free(&doc->syntax);
     builder_free(&doc->builder);
     outline_clear(&doc->outline);
     text_clear(&doc->text);
@@ -80,10 +89,6 @@ uint64_t documents_time(const struct documents *d)
 void documents_visit(struct documents *d, struct open_document *doc)
 {
     doc->seen = ++d->time;
-    for (int32_t i = 0; i < d->n; i++) {
-        struct open_document *other = &d->entries[i]->doc;
-        if (other != doc && other->syntax) syntax_drop(other->syntax);
-    }
 }
 
 size_t documents_bytes(const struct documents *d)
@@ -92,7 +97,6 @@ size_t documents_bytes(const struct documents *d)
     for (int32_t i = 0; i < d->n; i++) {
         const struct open_document *doc = &d->entries[i]->doc;
         n += sizeof *d->entries[i] + strlen(doc->uri) + 1 + strlen(doc->path) + 1 + doc->text.cap;
-        if (doc->syntax) n += syntax_bytes(doc->syntax);
         if (doc->builder) n += builder_bytes(doc->builder);
         n += (size_t)doc->outline.n_units * sizeof *doc->outline.units +
              (size_t)doc->outline.n_imports * sizeof *doc->outline.imports;
@@ -114,6 +118,12 @@ static const struct language *language_for(const char *uri, const char *path, co
     return language_of_path(path && path[0] ? path : uri, bytes, len);
 }
 
+/* Openings have different times, collections that are there at once different addresses. */
+static uint64_t id_of(const struct documents *d)
+{
+    return XXH3_64bits_withSeed(&d, sizeof d, d->time) | 1;
+}
+
 static enum err add(struct documents *d, const char *uri, const char *path, const struct language *language,
                     const char *bytes, size_t len, struct open_document **out)
 {
@@ -124,8 +134,8 @@ static enum err add(struct documents *d, const char *uri, const char *path, cons
     struct documents_entry *e = MEM_NEW(struct documents_entry);
     e->doc = (struct open_document){
         .uri = mem_dup_str(uri), .path = mem_dup_str(path ? path : ""), .text = text, .seen = ++d->time};
+    e->doc.id = id_of(d);
     e->doc.language = language ? language : language_for(uri, path, text.bytes, text.len);
-    e->doc.syntax = syntax_new(e->doc.language);
     d->n_bytes += text.len;
     d->entries[d->n++] = e;
     *out = &e->doc;
@@ -142,10 +152,8 @@ static void rename_to(struct open_document *doc, const char *path, const struct 
     }
     if (!language) language = language_for(doc->uri, doc->path, doc->text.bytes, doc->text.len);
     if (language != doc->language) {
-        syntax_free(&doc->syntax);
         builder_free(&doc->builder);
         doc->language = language;
-        doc->syntax = syntax_new(language);
         doc->is_outlined = false;
     }
 }
@@ -186,21 +194,22 @@ bool documents_close(struct documents *d, const char *uri)
 
 /* --- Outlines ---------------------------------------------------------------------------------------- */
 
-/* The tree to outline by, or null: indentation and brackets have to do. */
-static const struct syntax *tree_of(const struct open_document *doc)
+static enum err make_outline(struct open_document *doc)
 {
     const struct text *t = &doc->text;
-    if (!doc->syntax || t->len > DOCUMENTS_TREE_BYTES_MAX) return NULL;
-    return syntax_parse_exact(doc->syntax, t->bytes, t->len, 0) ? doc->syntax : NULL;
+    struct syntax *s = t->len <= DOCUMENTS_TREE_BYTES_MAX ? syntax_new(doc->language) : NULL;
+    bool is_parsed = s && syntax_parse(s, t->bytes, t->len, 0);
+    enum err err = outline_build(doc->language, is_parsed ? s : NULL, t->bytes, t->len, &doc->outline);
+    syntax_free(&s);
+    return err;
 }
 
 const struct outline *documents_outline(struct open_document *doc, size_t max_bytes)
 {
     static const struct outline none = {0};
-    const struct text *t = &doc->text;
-    if (t->len > max_bytes) return &none;
+    if (doc->text.len > max_bytes) return &none;
     if (doc->is_outlined && doc->outline_edits == doc->n_edits) return &doc->outline;
-    doc->is_outlined = !outline_build(doc->language, tree_of(doc), t->bytes, t->len, &doc->outline);
+    doc->is_outlined = !make_outline(doc);
     doc->outline_edits = doc->n_edits;
     if (!doc->is_outlined) outline_clear(&doc->outline);
     return &doc->outline;
@@ -304,6 +313,7 @@ static void follow(struct documents *d, struct open_document *doc, const struct 
     doc->seen = ++d->time;
     shift_changes(doc, e);
     builder_edit(doc->builder, e->from, e->old_to, e->new_to);
+    if (d->on_edit) d->on_edit(d->ctx, doc, e->from, e->old_to, e->new_to);
     if (cause == DOCUMENTS_SLIDE) return;
     doc->n_deletions = e->new_to == e->from ? doc->n_deletions + 1 : 0;
     add_change(doc, e->from, e->new_to, d->time);
@@ -317,25 +327,13 @@ enum err documents_replace(struct documents *d, struct open_document *doc, size_
     if (from == to && len == 0) return OK;
     if (!fits(d->n_bytes - (to - from), bytes, len)) return ERR_LIMIT;
 
-    char *removed = NULL; /* the tree counts its lines once it is gone */
-    if (doc->syntax && to > from) {
-        removed = mem_try(to - from, 1);
-        if (!removed) return ERR_NOMEM;
-        memcpy(removed, t->bytes + from, to - from);
-    }
     size_t before = t->len;
     enum err err = text_splice(t, from, to, bytes, len);
-    if (!err) {
-        struct edit e = {from, to, to + t->len - before};
-        d->n_bytes += t->len - before;
-        if (doc->syntax) {
-            syntax_edit(doc->syntax, t->bytes, e.from, e.old_to, e.new_to, removed ? removed : "",
-                        t->bytes + from);
-        }
-        follow(d, doc, &e, cause);
-    }
-    mem_free(removed);
-    return err;
+    if (err) return err;
+    struct edit e = {from, to, to + t->len - before};
+    d->n_bytes += t->len - before;
+    follow(d, doc, &e, cause);
+    return OK;
 }
 
 enum err documents_splice(struct documents *d, struct open_document *doc, size_t from, size_t to,

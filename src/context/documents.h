@@ -1,5 +1,5 @@
-/* The documents that one client keeps open, and what is known of each: its text, its language, its syntax
- * tree, where it was edited lately, and what its last prompt was made of. Bounded in number and in bytes. One
+/* The documents that one client keeps open, and what is known of each: its text, its language, its outline,
+ * where it was edited lately, and what its last prompt was made of. Bounded in number and in bytes. One
  * owner; nothing is ever read from disk. */
 #ifndef CONTEXT_DOCUMENTS_H
 #define CONTEXT_DOCUMENTS_H
@@ -15,14 +15,12 @@
 #define DOCUMENTS_BYTES_MAX ((size_t)128 << 20) /* of all texts together */
 #define DOCUMENTS_URI_MAX   4096                /* bytes */
 
-/* Longer documents are outlined by indentation and brackets: a tree takes 30 times the text's memory, and to
- * parse from scratch, as texts with errors must be for a tree that the text alone decides, 0.2 to 0.4 ms per
- * KB. */
+/* Longer documents are outlined by indentation and brackets: parsing takes 0.2 to 0.4 ms per KB, and a jump
+ * that asks for an outline should take less than 20. */
 #define DOCUMENTS_TREE_BYTES_MAX ((size_t)48 << 10)
 
 #define DOCUMENT_CHANGES_MAX 8 /* places that were edited lately, of one document */
 
-struct syntax;
 struct builder;
 struct documents;
 
@@ -34,14 +32,14 @@ struct document_change {
 };
 
 struct open_document { /* views for readers; changed by these functions only */
+    uint64_t id;       /* of this opening of it: no other document has it */
     char *uri;         /* what the client calls it */
     char *path; /* as the model and the project know it: relative, '/' between parts; "" if not known */
     const struct language *language;
     struct text text;
-    struct syntax *syntax; /* null: no grammar; told of each edit, parsed when somebody needs it */
-    size_t origin;         /* of text.bytes[0] in the whole document, for clients that send windows; else 0 */
-    uint64_t n_edits;      /* grows with each edit */
-    uint64_t seen;         /* documents_time when it was last worked in */
+    size_t origin;    /* of text.bytes[0] in the whole document, for clients that send windows; else 0 */
+    uint64_t n_edits; /* grows with each edit */
+    uint64_t seen;    /* documents_time when it was last worked in */
     struct document_change changes[DOCUMENT_CHANGES_MAX]; /* newest first */
     int32_t n_changes;
     int32_t n_deletions;     /* edits in a row, up to the last, that only took away */
@@ -53,6 +51,13 @@ struct open_document { /* views for readers; changed by these functions only */
 
 struct documents *documents_new(void);
 void documents_free(struct documents **d);
+
+/* Somebody else wants to know of edits, from now on: bytes from..old_to became from..new_to. One at a time.
+ */
+void documents_on_edit(struct documents *d,
+                       void (*on_edit)(void *ctx, const struct open_document *doc, size_t from, size_t old_to,
+                                       size_t new_to),
+                       void *ctx);
 
 /* Open a document, or give an open one another text (what changed is found, as an edit). path, language: null
  * if not known (language: told by the path). ERR_LIMIT: a bound would be exceeded, msg says which; nothing
@@ -85,8 +90,7 @@ const struct outline *documents_outline(struct open_document *doc, size_t max_by
 
 /* Counts what happens to these documents; each edit, opening and visit gets the next number. */
 uint64_t documents_time(const struct documents *d);
-/* A completion was asked for in it. Only the document visited last keeps its syntax tree, which takes many
- * times the memory of the text. */
+/* A completion was asked for in it. */
 void documents_visit(struct documents *d, struct open_document *doc);
 
 size_t documents_bytes(const struct documents *d); /* memory of all of it, about */

@@ -16,6 +16,8 @@ struct documents {
     size_t n_bytes;        /* of all texts */
     uint64_t time;         /* documents_time */
     uint64_t n_recognised; /* names those that have none */
+    void (*on_edit)(void *ctx, const struct open_document *doc, size_t from, size_t old_to, size_t new_to);
+    void *ctx; /* on_edit's */
 };
 
 /* An edit is somebody's work; a slide only shows another part of the document, and leaves no trace in

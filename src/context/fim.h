@@ -56,7 +56,12 @@ struct fim_memo {
     int32_t n_parts;
     struct token_memo prefix, suffix; /* as they were handed over, but for what is surely too much */
     struct token_memo tail, head;     /* what of them was shown, where they did not fit */
+    int32_t room; /* bytes by which the prefix can grow before the text is cut elsewhere than it was */
 };
+
+/* Tokens that typing may cost besides one for each byte: the end of the text before may be split anew. */
+#define FIM_ROOM_MARGIN 8
+
 void fim_memo_clear(struct fim_memo *memo);
 size_t fim_memo_bytes(const struct fim_memo *memo);
 

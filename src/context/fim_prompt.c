@@ -133,6 +133,20 @@ static enum err encode_suffix(const struct layout *l, int32_t left, int32_t shar
     return err ? err : cut_to_head(l, after, all, all.n > left ? share : left, out);
 }
 
+/* Tokens by which the prefix can grow until one of the cuts moves: none where it is cut itself; else until it
+ * needs another quarter of a suffix that is cut, or all of the room. */
+static int32_t room_to_grow(const struct layout *l, int32_t room, int32_t n_prefix, int32_t n_suffix,
+                            bool is_suffix_cut)
+{
+    int32_t left = room - n_prefix - n_suffix, quarter = room / 4;
+    if (is_suffix_cut && l->f->order != FIM_PREFIX_ONLY) {
+        int32_t to_quarter = quarter > 0 ? (quarter - n_prefix % quarter) % quarter : 0;
+        if (to_quarter < left) left = to_quarter;
+    }
+    left -= FIM_ROOM_MARGIN;
+    return left > 0 ? left : 0;
+}
+
 /* Prefix and suffix share `room` tokens. */
 static enum err encode_window(const struct layout *l, int32_t room, enum fim_place place,
                               struct fim_tokens *prefix, struct fim_tokens *suffix)
@@ -147,7 +161,12 @@ static enum err encode_window(const struct layout *l, int32_t room, enum fim_pla
         int32_t left = room > all.n ? room - all.n : 0;
         err = encode_suffix(l, left, suffix_share(room, all.n), suffix);
     }
-    return err ? err : cut_to_tail(l, before, all, room - suffix->n, place, prefix);
+    if (!err) err = cut_to_tail(l, before, all, room - suffix->n, place, prefix);
+    if (err) return err;
+    bool is_cut = start > 0 || prefix->n != all.n;
+    bool is_suffix_cut = piece_bytes(l->t, suffix->ids, suffix->n) < l->in->suffix_len;
+    l->memo->room = is_cut ? 0 : room_to_grow(l, room, all.n, suffix->n, is_suffix_cut);
+    return OK;
 }
 
 /* ---- What stands before the window ---- */

@@ -57,20 +57,20 @@ static uint64_t hash_of(const struct text *t, size_t from, size_t to)
 static struct context_piece *start_piece(struct filling *f, const struct candidate *c)
 {
     struct context_piece *p = &f->h->pieces[f->h->n_pieces];
-    struct held_piece *s = &f->h->sources[f->h->n_pieces];
+    struct context_source *s = &f->h->sources[f->h->n_pieces];
     *p = (struct context_piece){.kind = c->kind};
-    *s = (struct held_piece){.from = c->from, .to = c->to};
+    *s = (struct context_source){.from = c->from, .to = c->to};
     if (c->doc) {
         p->line = line_of(c->doc, c->from);
         if (p->line) p->n_lines = lines_in(c->doc->text.bytes + c->from, c->to - c->from);
-        s->source = c->doc == f->in->doc ? HELD_HERE : HELD_DOCUMENT;
+        s->origin = c->doc == f->in->doc ? CONTEXT_FROM_HERE : CONTEXT_FROM_DOCUMENT;
         s->hash = hash_of(&c->doc->text, c->from, c->to);
         s->n_edits = c->doc->n_edits;
         s->len = c->doc->text.len;
     } else if (c->name) {
         p->line = c->line;
         p->n_lines = lines_in(c->whole, c->whole_len);
-        s->source = HELD_PROJECT;
+        s->origin = CONTEXT_FROM_PROJECT;
         s->hash = c->hash;
     }
     f->at[f->h->n_pieces].path = add_str(f, c->path);
@@ -186,8 +186,8 @@ void held_clear(struct held *h)
 void held_edit(struct held *h, size_t from, size_t old_to, size_t new_to)
 {
     for (int32_t i = 0; i < h->n_pieces; i++) {
-        struct held_piece *s = &h->sources[i];
-        if (s->source != HELD_HERE || from > s->to) continue;
+        struct context_source *s = &h->sources[i];
+        if (s->origin != CONTEXT_FROM_HERE || from > s->to) continue;
         if (old_to >= s->from) {
             h->is_stale = true;
         } else {
@@ -199,7 +199,7 @@ void held_edit(struct held *h, size_t from, size_t old_to, size_t new_to)
 
 /* An edit stands behind the lines, which are then where they were, or before them, which are then as far from
  * the end as they were. Lines between two edits are taken for changed. */
-static bool is_there(struct held_piece *s, const struct open_document *doc)
+static bool is_there(struct context_source *s, const struct open_document *doc)
 {
     const struct text *t = &doc->text;
     size_t len = s->to - s->from, from_end = s->len - s->from;
@@ -219,8 +219,8 @@ bool held_is_current(struct held *h, struct documents *docs)
 {
     const struct open_document *doc = NULL;
     for (int32_t i = 0; i < h->n_pieces; i++) {
-        struct held_piece *s = &h->sources[i];
-        if (s->source != HELD_DOCUMENT) continue;
+        struct context_source *s = &h->sources[i];
+        if (s->origin != CONTEXT_FROM_DOCUMENT) continue;
         if (!doc || strcmp(doc->uri, s->name) != 0) doc = documents_find(docs, s->name);
         if (!doc || !is_there(s, doc)) return false;
     }
@@ -231,9 +231,9 @@ bool held_is_defined(const struct held *h, struct project *p, const char *path)
 {
     bool is_defined = true;
     for (int32_t i = 0; i < h->n_pieces && is_defined; i++) {
-        const struct held_piece *s = &h->sources[i];
+        const struct context_source *s = &h->sources[i];
         struct project_answer answer = {0};
-        if (s->source != HELD_PROJECT) continue;
+        if (s->origin != CONTEXT_FROM_PROJECT) continue;
         is_defined = false;
         if (project_find(p, s->name, strlen(s->name), path, DEFINITIONS_MAX, &answer)) return false;
         for (int32_t k = 0; k < answer.n; k++) {
@@ -248,8 +248,8 @@ bool held_is_defined(const struct held *h, struct project *p, const char *path)
 bool held_overlaps(const struct held *h, size_t from, size_t to)
 {
     for (int32_t i = 0; i < h->n_pieces; i++) {
-        const struct held_piece *s = &h->sources[i];
-        if (s->source == HELD_HERE && s->from < to && from < s->to) return true;
+        const struct context_source *s = &h->sources[i];
+        if (s->origin == CONTEXT_FROM_HERE && s->from < to && from < s->to) return true;
     }
     return false;
 }

@@ -12,21 +12,9 @@
 #include "context/choose.h"
 #include "context/lead.h"
 
-enum held_source { HELD_FIXED, HELD_HERE, HELD_DOCUMENT, HELD_PROJECT };
-
-/* Where a piece comes from, so that it can be told whether it is still there. */
-struct held_piece {
-    enum held_source source; /* fixed: what the client sent */
-    size_t from, to;         /* here, document: bytes of the text */
-    const char *name;        /* document: its URI; project: what is defined. A view of the block */
-    uint64_t hash;           /* document: of the lines; project: project_definition.hash */
-    uint64_t n_edits;        /* document: when it was last looked at */
-    size_t len;              /* document: of the whole text then */
-};
-
 struct held {
-    struct context_piece *pieces; /* owned; files' pieces, then the lead's */
-    struct held_piece *sources;   /* owned; one for each piece */
+    struct context_piece *pieces;   /* owned; files' pieces, then the lead's */
+    struct context_source *sources; /* owned; one for each piece */
     int32_t n_pieces;
     struct fim_file *files; /* owned */
     int32_t n_files;

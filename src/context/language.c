@@ -23,16 +23,16 @@ static const struct language languages[] = {
      .line_comment = "#", .quotes = "\"'", .is_indented = true,
      .grammar = tree_sitter_python, .rules = outline_rules_python},
     {.name = "javascript", .extensions = "js mjs cjs",
-     .line_comment = "//", .block_comment = {"/*", "*/"}, .quotes = "\"'`",
+     .line_comment = "//", .block_comment = {"/*", "*/"}, .quotes = "\"'`", .has_templates = true,
      .grammar = tree_sitter_javascript, .rules = outline_rules_javascript},
     {.name = "javascriptreact", .extensions = "jsx",
-     .line_comment = "//", .block_comment = {"/*", "*/"}, .quotes = "\"'`",
+     .line_comment = "//", .block_comment = {"/*", "*/"}, .quotes = "\"'`", .has_templates = true,
      .grammar = tree_sitter_javascript, .rules = outline_rules_javascript},
     {.name = "typescript", .extensions = "ts mts cts",
-     .line_comment = "//", .block_comment = {"/*", "*/"}, .quotes = "\"'`",
+     .line_comment = "//", .block_comment = {"/*", "*/"}, .quotes = "\"'`", .has_templates = true,
      .grammar = tree_sitter_typescript, .rules = outline_rules_typescript},
     {.name = "typescriptreact", .extensions = "tsx",
-     .line_comment = "//", .block_comment = {"/*", "*/"}, .quotes = "\"'`",
+     .line_comment = "//", .block_comment = {"/*", "*/"}, .quotes = "\"'`", .has_templates = true,
      .grammar = tree_sitter_tsx, .rules = outline_rules_typescript},
     {.name = "go", .extensions = "go",
      .line_comment = "//", .block_comment = {"/*", "*/"}, .quotes = "\"'`",
@@ -144,9 +144,9 @@ static const struct language languages[] = {
     {.name = "xml", .extensions = "xml xsd xsl xslt svg plist csproj",
      .block_comment = {"<!--", "-->"}, .quotes = "\"'"},
     {.name = "vue", .extensions = "vue",
-     .line_comment = "//", .block_comment = {"<!--", "-->"}, .quotes = "\"'`"},
+     .line_comment = "//", .block_comment = {"<!--", "-->"}, .quotes = "\"'`", .has_templates = true},
     {.name = "svelte", .extensions = "svelte",
-     .line_comment = "//", .block_comment = {"<!--", "-->"}, .quotes = "\"'`"},
+     .line_comment = "//", .block_comment = {"<!--", "-->"}, .quotes = "\"'`", .has_templates = true},
     {.name = "css", .extensions = "css",
      .block_comment = {"/*", "*/"}, .quotes = "\"'"},
     {.name = "scss", .extensions = "scss",
@@ -347,13 +347,4 @@ const struct language *language_of_path(const char *path, const char *text, size
         reads_like_cpp(text, len))
         return find_name("cpp", 3);
     return l;
-}
-
-bool language_has_grammars(void)
-{
-#ifdef INLINE_HAVE_GRAMMARS
-    return true;
-#else
-    return false;
-#endif
 }

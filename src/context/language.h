@@ -17,6 +17,7 @@ struct language {
     const char *quotes;           /* characters that open and close strings: "\"'`" */
     bool is_indented;             /* blocks are told by indentation, as in Python */
     bool is_prose;                /* no code: Markdown, plain text */
+    bool has_templates; /* strings in `...` may hold code, as in JavaScript; patterns stand in /.../ */
     const struct TSLanguage *(*grammar)(void); /* null: indentation and brackets have to do */
     bool is_parsed_whole;                      /* its parser must not be stopped half-way (syntax.c) */
     const struct outline_rule *rules; /* what outline.c looks for in its trees; null: has no grammar */
@@ -28,7 +29,5 @@ struct language {
 const struct language *language_of_path(const char *path, const char *text, size_t len);
 /* By LSP's languageId, or another common name of it; null if unknown. */
 const struct language *language_of_id(const char *id);
-/* Whether this build has grammars at all, for `inline doctor` and `inline --version`. */
-bool language_has_grammars(void);
 
 #endif

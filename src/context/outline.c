@@ -86,7 +86,7 @@ enum err outline_build(const struct language *l, const struct syntax *s, const c
     struct outline_maker m = {.text = text, .len = len, .out = out};
     outline_clear(out);
     if (len == 0 || len > UINT32_MAX) return OK;
-    bool has_tree = s && l->rules && syntax_tree(s) && syntax_is_current(s);
+    bool has_tree = s && l->rules && syntax_tree(s);
     if (!has_tree || !outline_by_tree(&m, l, s)) outline_by_lines(&m, l);
     if (m.err) outline_clear(out);
     return m.err;

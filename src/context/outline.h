@@ -1,6 +1,5 @@
 /* What a text defines and imports, and where: found in its syntax tree, or, for languages without a grammar,
- * by indentation and brackets. The same text gives the same outline, if its tree is exact
- * (syntax_parse_exact). */
+ * by indentation and brackets. The same text gives the same outline. */
 #ifndef CONTEXT_OUTLINE_H
 #define CONTEXT_OUTLINE_H
 
@@ -40,7 +39,7 @@ struct outline {
     int32_t n_imports;
 };
 
-/* s: null, or a tree; used if it is current with the text. Replaces what out holds (zero it first).
+/* s: null, or what has parsed the text, or failed to. Replaces what out holds (zero it first).
  * ERR_NOMEM. */
 MUST_CHECK enum err outline_build(const struct language *l, const struct syntax *s, const char *text,
                                   size_t len, struct outline *out);

@@ -24,7 +24,7 @@ void outline_add_import(struct outline_maker *m, size_t start, size_t end, size_
 size_t outline_line_start(const char *text, size_t at);
 size_t outline_line_end(const char *text, size_t len, size_t at);
 
-/* By a tree that is current with the text; false: the build has no trees. By indentation and brackets. */
+/* By the tree; false: the build has no trees. By indentation and brackets. */
 struct syntax;
 bool outline_by_tree(struct outline_maker *m, const struct language *l, const struct syntax *s);
 void outline_by_lines(struct outline_maker *m, const struct language *l);

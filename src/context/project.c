@@ -91,7 +91,7 @@ static void tell_stats(struct project *p, const struct project_walk *w)
 static bool is_asked(const struct project *p)
 {
     return atomic_load(&p->is_stopping) || atomic_load(&p->is_rescan_asked) ||
-           atomic_load(&p->n_settles) != p->n_settled;
+           atomic_load(&p->is_change_told) || atomic_load(&p->n_settles) != p->n_settled;
 }
 
 /* Nothing is left to do: who asked before it was looked for has an answer. */
@@ -103,14 +103,26 @@ static void answer_settles(struct project *p, unsigned asked)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* At most delay_ms; -1: for ever. */
+static void wait_to_be_asked(struct project *p, int32_t delay_ms)
+{
+    int64_t end = clock_ns() + (int64_t)delay_ms * 1000000;
+    pthread_mutex_lock(&p->lock);
+    while (!is_asked(p) && (delay_ms < 0 || clock_ns() < end)) {
+        if (delay_ms < 0)
+            pthread_cond_wait(&p->woken, &p->lock);
+        else
+            wait_until(&p->woken, &p->lock, end);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
 /* Until something changes or is asked for; a burst of changes is waited for to its end. */
 static void wait_for_news(struct project *p, struct project_walk *w)
 {
     int32_t delay_ms = project_walk_delay_ms(w);
     if (!p->notify) {
-        pthread_mutex_lock(&p->lock);
-        while (!is_asked(p)) pthread_cond_wait(&p->woken, &p->lock);
-        pthread_mutex_unlock(&p->lock);
+        wait_to_be_asked(p, delay_ms);
         return;
     }
     if (is_asked(p) || !project_walk_listen(p, w, delay_ms)) return;
@@ -127,6 +139,7 @@ static void *run_indexer(void *arg)
     project_walk_begin(w);
     while (project_may_go_on(p)) {
         unsigned asked = atomic_load(&p->n_settles);
+        if (atomic_exchange(&p->is_change_told, false)) project_walk_suggest(w);
         if (atomic_exchange(&p->is_rescan_asked, false)) project_walk_begin(w);
         project_walk_listen(p, w, 0);
         if (asked != p->n_settled) project_walk_hurry(w);
@@ -217,6 +230,13 @@ void project_pause(struct project *p, double ms)
 void project_rescan(struct project *p)
 {
     atomic_store(&p->is_rescan_asked, true);
+    wake(p);
+}
+
+void project_rescan_unwatched(struct project *p)
+{
+    if (atomic_load(&p->is_watched)) return;
+    atomic_store(&p->is_change_told, true);
     wake(p);
 }
 

@@ -32,7 +32,10 @@ MUST_CHECK enum err project_open(const struct project_options *o, struct project
 void project_close(struct project **p); /* within milliseconds; tolerates null */
 
 void project_pause(struct project *p, double ms); /* somebody types: do nothing for a while */
-void project_rescan(struct project *p);
+void project_rescan(struct project *p);           /* look at everything now */
+/* Somebody says that something has changed on disk: look at everything when there is time for it, unless
+ * changes are followed in all of it. */
+void project_rescan_unwatched(struct project *p);
 /* Wait until all that is known to be there is indexed; for the command line and tests. False: time is up. */
 bool project_settle(struct project *p, double max_ms);
 
@@ -82,6 +85,11 @@ MUST_CHECK enum err project_related(struct project *p, const struct project_word
                                     const char *path, int32_t max, struct project_answer *out);
 
 void project_answer_clear(struct project_answer *a);
+
+/* Whether a file still defines what project_definition.hash names. The file is named by its hash, so that
+ * whoever remembers many of them needs no strings. */
+uint32_t project_path_hash(const char *path);
+bool project_defines(struct project *p, uint32_t path_hash, uint64_t hash);
 
 /* Which file of the project an import names, as written in `from` (relative path): "./util" from a/b.ts is
  * a/util.ts. False: none, or not told. */

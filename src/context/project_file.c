@@ -40,15 +40,15 @@ struct digest {
 
 bool project_file_is_wanted(const struct project *p, const char *path)
 {
-    static const char *const without_names[] = {"html", "xml",  "css", "scss",       "less",     "sass",
-                                                "yaml", "toml", "ini", "dockerfile", "makefile", "diff"};
+    static const char *const without_names[] = {"html", "xml",        "css",      "scss", "less",
+                                                "sass", "json",       "jsonc",    "yaml", "toml",
+                                                "ini",  "dockerfile", "makefile", "diff"};
     const struct language *l = language_of_path(path, NULL, 0);
     if (l->is_prose || strlen(path) >= PROJECT_PATH_MAX || secrets_is_file(p->secrets, path)) return false;
-    if (l->rules) return true;
     for (size_t i = 0; i < sizeof without_names / sizeof *without_names; i++) {
         if (strcmp(l->name, without_names[i]) == 0) return false;
     }
-    return l->grammar == NULL; /* JSON has one, but nothing to define */
+    return true;
 }
 
 static bool says(const char *head, size_t len, const char *words)

@@ -384,3 +384,29 @@ bool project_resolve(struct project *p, const char *from, const char *target, si
     project_table_leave(&p->tables, side);
     return ok;
 }
+
+uint32_t project_path_hash(const char *path)
+{
+    return project_table_hash(path, strlen(path));
+}
+
+static bool defines(const struct project_file *f, uint64_t hash)
+{
+    for (int32_t i = 0; i < f->n_units; i++) {
+        const struct project_unit *u = &f->units[i];
+        if (XXH3_64bits(f->pool + u->text, u->text_len) == hash) return true;
+    }
+    return false;
+}
+
+bool project_defines(struct project *p, uint32_t path_hash, uint64_t hash)
+{
+    int side;
+    uint32_t n;
+    bool is_there = false;
+    const struct project_table *t = project_table_enter(&p->tables, &side);
+    const struct project_link *l = project_map_first(&t->paths, path_hash, &n);
+    for (; l && !is_there; l = project_map_next(&t->paths, l)) is_there = defines(l->file, hash);
+    project_table_leave(&p->tables, side);
+    return is_there;
+}

@@ -150,8 +150,9 @@ struct project_walk; /* indexer only */
 
 struct project_walk *project_walk_new(struct notify *notify);
 void project_walk_free(struct project_walk **w);
-void project_walk_begin(struct project_walk *w); /* look at everything, from the root on */
-void project_walk_hurry(struct project_walk *w); /* somebody waits: if a walk is due, do not put it off */
+void project_walk_begin(struct project_walk *w);   /* look at everything, from the root on */
+void project_walk_suggest(struct project_walk *w); /* the same, but not sooner after the last than it may */
+void project_walk_hurry(struct project_walk *w);   /* somebody waits: if a walk is due, do not put it off */
 /* Take in what the system told since; waits at most timeout_ms (-1: for ever) for the first of it. True:
  * there was something. */
 bool project_walk_listen(const struct project *p, struct project_walk *w, int32_t timeout_ms);
@@ -173,7 +174,7 @@ struct project {
 
     atomic_uint_least64_t version;
     atomic_int_least64_t paused_until; /* clock_ns */
-    atomic_bool is_stopping, is_rescan_asked;
+    atomic_bool is_stopping, is_rescan_asked, is_change_told;
     atomic_uint n_settles; /* asked for */
 
     /* Told by the indexer. */
@@ -181,6 +182,7 @@ struct project {
     atomic_size_t n_block_bytes; /* of files */
     atomic_size_t n_bytes;       /* of all */
     atomic_bool is_limited;
+    atomic_bool is_watched; /* changes are followed in all of it */
 
     pthread_mutex_t lock; /* for the conditions, and n_settled */
     pthread_cond_t woken; /* stopping, or asked for something */

@@ -53,6 +53,7 @@ struct project_walk {
     uint32_t number;      /* of the walk */
     bool is_walking, is_due;
     bool is_urgent;     /* if it is due, it is not put off */
+    bool is_watching;   /* all folders that this walk has visited */
     int64_t spent_ns;   /* in listing folders and finding files unchanged, by this walk */
     int64_t not_before; /* clock_ns of the next, if it is due */
     size_t n_bytes;     /* of names and watches */
@@ -136,16 +137,16 @@ static int32_t find_watched(const struct project_walk *w, int32_t id)
     return low;
 }
 
-/* A folder that is watched already keeps its number, also when it was moved. */
-static void watch(struct project_walk *w, const char *root, const char *path)
+/* A folder that is watched already keeps its number, also when it was moved. False: it is not watched. */
+static bool watch(struct project_walk *w, const char *root, const char *path)
 {
     struct buf full;
-    if (!w->notify) return;
+    if (!w->notify) return false;
     buf_init(&full, 2 * PATH_MAX);
     buf_printf(&full, "%s/%s", root, path);
     int32_t id = full.err ? -1 : notify_add(w->notify, full.data);
     buf_clear(&full);
-    if (id < 0) return;
+    if (id < 0) return false;
     int32_t at = find_watched(w, id);
     if (at < w->n_watched && w->watched[at].id == id) {
         w->n_bytes -= strlen(w->watched[at].path) + 1;
@@ -154,7 +155,7 @@ static void watch(struct project_walk *w, const char *root, const char *path)
         if (w->n_watched == w->cap_watched) {
             int32_t cap = w->cap_watched ? 2 * w->cap_watched : 64;
             struct watched *p = mem_try_resize(w->watched, (size_t)cap, sizeof *p);
-            if (!p) return;
+            if (!p) return false;
             w->n_bytes += (size_t)(cap - w->cap_watched) * sizeof *p;
             w->watched = p;
             w->cap_watched = cap;
@@ -164,6 +165,7 @@ static void watch(struct project_walk *w, const char *root, const char *path)
     }
     w->watched[at] = (struct watched){.id = id, .walk = w->number, .path = mem_dup_str(path)};
     w->n_bytes += strlen(path) + 1;
+    return true;
 }
 
 /* Stop watching folders that the walk did not see. */
@@ -251,7 +253,7 @@ static bool list_folder(struct project *p, struct project_walk *w, const char *d
 static void visit(struct project *p, struct project_walk *w, const char *dir)
 {
     struct buf full;
-    watch(w, p->root, dir);
+    bool is_watched = watch(w, p->root, dir);
     add_ignore_file(p, w, dir, ".gitignore");
     add_ignore_file(p, w, dir, ".inlineignore");
     buf_init(&full, 2 * PATH_MAX);
@@ -259,6 +261,7 @@ static void visit(struct project *p, struct project_walk *w, const char *dir)
     DIR *stream = full.err ? NULL : opendir(full.data);
     buf_clear(&full);
     if (!stream) return;
+    w->is_watching &= is_watched;
     if (!list_folder(p, w, dir, stream)) atomic_store(&p->is_limited, true);
     closedir(stream);
 }
@@ -317,6 +320,11 @@ void project_walk_begin(struct project_walk *w)
     w->is_due = w->is_urgent = true;
 }
 
+void project_walk_suggest(struct project_walk *w)
+{
+    w->is_due = true;
+}
+
 void project_walk_hurry(struct project_walk *w)
 {
     w->is_urgent = w->is_due;
@@ -325,7 +333,7 @@ void project_walk_hurry(struct project_walk *w)
 static void start(struct project *p, struct project_walk *w)
 {
     w->is_due = w->is_urgent = false;
-    w->is_walking = true;
+    w->is_walking = w->is_watching = true;
     w->number++;
     w->spent_ns = 0;
     p->is_full = false;
@@ -352,6 +360,7 @@ static void finish(struct project *p, struct project_walk *w)
     if (n > 0 && p->is_full) w->is_due = true; /* there is room for others now */
     forget_unseen(w);
     w->is_walking = false;
+    atomic_store(&p->is_watched, w->is_watching);
     int64_t rest = REST_FACTOR * w->spent_ns;
     w->not_before = clock_ns() + (rest < REST_MAX_NS ? rest : REST_MAX_NS);
 }

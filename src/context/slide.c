@@ -64,6 +64,14 @@ static bool meet_after_cursor(const struct side *a, const struct side *b, size_t
     return false;
 }
 
+/* Whether text that only came or only went could also have done so `by` bytes before: "\n" and an indentation
+ * put in after a line, or the indentation and "\n" at the beginning of the next one. */
+static bool could_be_before(const struct side *longer, size_t from, size_t to, size_t by)
+{
+    return by > 0 && by <= from && !utf8_is_continuation(longer->text[from - by]) &&
+           memcmp(longer->text + from - by, longer->text + to - by, by) == 0;
+}
+
 static void find_edit(const struct side *a, const struct side *b, size_t cursor, struct slide *out)
 {
     size_t same = text_common_prefix(a->text, a->len, b->text, b->len);
@@ -77,6 +85,13 @@ static void find_edit(const struct side *a, const struct side *b, size_t cursor,
             in_b = b->len - tail;
         }
         while (in_a < a->len && in_b < b->len && utf8_is_continuation(a->text[in_a])) in_a++, in_b++;
+    }
+    bool is_one_sided = in_a == same || in_b == same;
+    size_t by = is_one_sided && in_b > cursor ? in_b - cursor : 0; /* edits end at the cursor, if they can */
+    if (could_be_before(in_a > same ? a : b, same, in_a > same ? in_a : in_b, by)) {
+        same -= by;
+        in_a -= by;
+        in_b -= by;
     }
     size_t after = min_size(a->len - in_a, b->len - in_b);
     while (after > 0 && in_a + after < a->len && utf8_is_continuation(a->text[in_a + after])) after--;

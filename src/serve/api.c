@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "os/cpu.h"
+#include "serve/api_cache.h"
 #include "serve/api_impl.h"
 
 struct api *api_new(struct service *service, struct metrics *metrics)
@@ -15,6 +16,7 @@ struct api *api_new(struct service *service, struct metrics *metrics)
 
 void api_free(struct api **a)
 {
+    if (*a) api_cache_free(*a);
     mem_free(*a);
     *a = NULL;
 }

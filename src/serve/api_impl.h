@@ -5,7 +5,7 @@
 #include <stdint.h>
 
 #include "base/buf.h"
-#include "complete/service.h"
+#include "service/service.h"
 #include "serve/api.h"
 #include "serve/http.h"
 #include "watch/metrics.h"
@@ -20,12 +20,15 @@ struct api_totals { /* of all answers, for the metrics that llama-server has */
     double prompt_ms, predict_ms;
 };
 
+struct api_clearing;
+
 struct api {
     struct service *service; /* borrowed */
     struct metrics *metrics; /* borrowed */
     struct api_totals totals;
-    char cpu[128];     /* what it is called */
-    int64_t started_s; /* since 1970; with n_runs it makes ids that no other daemon gave */
+    struct api_clearing *clearings; /* requests that empty the cache, under way; owned (api_cache.c) */
+    char cpu[128];                  /* what it is called */
+    int64_t started_s;              /* since 1970; with n_runs it makes ids that no other daemon gave */
     uint64_t n_runs;
 };
 

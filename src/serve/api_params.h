@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "complete/service.h"
+#include "service/service.h"
 
 struct json_value;
 

@@ -228,6 +228,8 @@ void api_run_write_inline(struct json *j, const struct service_answer *a, const 
     json_begin_object(j, "inline");
     json_str(j, "stop", c->stop);
     json_str(j, "quiet", a->quiet);
+    json_str(j, "cache", a->cache);
+    json_str(j, "cache_miss", a->cache_miss);
     json_num(j, "mean_logprob", c->mean_logprob, 4);
     json_begin_object(j, "timings");
     json_num(j, "queue", t->queue, 3);

@@ -13,7 +13,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "complete/service.h"
+#include "service/service.h"
 #include "serve/api_params.h"
 
 struct api;

@@ -43,16 +43,16 @@ static bool send_all(int fd, const char *bytes, size_t len)
     return true;
 }
 
-static bool send_request(int fd, const char *path, const char *body, size_t len)
+static bool send_request(int fd, const char *method, const char *path, const char *body, size_t len)
 {
     struct buf head;
     buf_init(&head, HEAD_MAX);
     buf_printf(&head,
-               "POST %s HTTP/1.0\r\n"
+               "%s %s HTTP/1.0\r\n"
                "Host: localhost\r\n"
                "Content-Type: application/json\r\n"
                "Content-Length: %zu\r\n\r\n",
-               path, len);
+               method, path, len);
     bool ok = !head.err && send_all(fd, head.data, head.len) && send_all(fd, body, len);
     buf_clear(&head);
     return ok;
@@ -76,17 +76,18 @@ static void drop_front(struct buf *b, size_t len)
     buf_truncate(b, b->len - len);
 }
 
-/* Take the answer's head off `in`. False: it does not promise what was asked for. */
-static bool take_head(int fd, struct buf *in)
+/* Take the answer's head off `in`. False: it ended before, or is none. */
+static bool take_head(int fd, struct buf *in, bool *is_ok)
 {
     const char *end;
     while (!(end = strstr(buf_str(in), "\r\n\r\n"))) {
         if (!receive(fd, in)) return false;
     }
     const char *status = strchr(in->data, ' ');
-    bool ok = strncmp(in->data, "HTTP/1.", 7) == 0 && status && strncmp(status, " 200 ", 5) == 0;
+    bool is_http = strncmp(in->data, "HTTP/1.", 7) == 0 && status;
+    *is_ok = is_http && strncmp(status, " 200 ", 5) == 0;
     drop_front(in, (size_t)(end - in->data) + 4);
-    return ok;
+    return is_http;
 }
 
 /* A line of the stream. Only data lines matter; "[DONE]" and the like are no objects. */
@@ -129,10 +130,45 @@ enum err ask_events(const char *socket_path, const char *path, const char *body,
     if (fd < 0) return err_set(msg, ERR_NOT_FOUND, "%s: no daemon answers", socket_path);
     buf_init(&in, ANSWER_MAX);
     enum err err = OK;
-    if (!send_request(fd, path, body, len) || !take_head(fd, &in)) {
+    bool is_ok = false;
+    if (!send_request(fd, "POST", path, body, len) || !take_head(fd, &in, &is_ok) || !is_ok) {
         err = err_set(msg, ERR_NOT_FOUND, "%s: the daemon cannot answer now", socket_path);
     } else {
         err = take_events(fd, &in, fn, ctx, msg);
+    }
+    buf_clear(&in);
+    close(fd);
+    return err;
+}
+
+/* What the daemon says about a request that it refuses. */
+static enum err refused(const struct json_value *answer, struct errmsg *msg)
+{
+    const struct json_value *error = json_get(answer, "error");
+    const char *text = json_get_str(json_get(error, "message"), NULL);
+    return err_set(msg, ERR_IO, "the daemon refuses: %s", text ? text : "it does not say why");
+}
+
+enum err ask_json(const char *socket_path, const char *path, const char *body, struct json_value **answer,
+                  struct errmsg *msg)
+{
+    struct buf in;
+    bool is_ok = false;
+    *answer = NULL;
+    int fd = connect_to(socket_path);
+    if (fd < 0) return err_set(msg, ERR_NOT_FOUND, "%s: no daemon answers", socket_path);
+    buf_init(&in, ANSWER_MAX);
+    enum err err = OK;
+    const char *method = body ? "POST" : "GET";
+    if (!send_request(fd, method, path, body ? body : "", body ? strlen(body) : 0) ||
+        !take_head(fd, &in, &is_ok)) {
+        err = err_set(msg, ERR_IO, "%s: the daemon's answer broke off", socket_path);
+    }
+    while (!err && receive(fd, &in)) continue;
+    if (!err) err = in.err ? in.err : json_read(buf_str(&in), in.len, answer, msg);
+    if (!err && !is_ok) {
+        err = refused(*answer, msg);
+        json_read_free(answer);
     }
     buf_clear(&in);
     close(fd);

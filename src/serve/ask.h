@@ -15,4 +15,10 @@ MUST_CHECK enum err ask_events(const char *socket, const char *path, const char 
                                enum err (*fn)(void *ctx, const struct json_value *event), void *ctx,
                                struct errmsg *msg);
 
+/* Ask for one JSON value: GET, or POST if there is a body (null: none). ERR_NOT_FOUND: no daemon answers.
+ * ERR_IO, ERR_FORMAT: it answers with another status than 200, and msg holds its reason, or its answer is no
+ * JSON. */
+MUST_CHECK enum err ask_json(const char *socket, const char *path, const char *body,
+                             struct json_value **answer, struct errmsg *msg);
+
 #endif

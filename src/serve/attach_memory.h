@@ -7,7 +7,7 @@
 #include <stddef.h>
 
 #include "base/buf.h"
-#include "complete/service.h"
+#include "service/service.h"
 
 struct lsp_message;
 struct attach_doc;

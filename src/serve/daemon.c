@@ -16,7 +16,7 @@
 #include "base/buf.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "complete/service.h"
+#include "service/service.h"
 #include "os/clock.h"
 #include "os/manager.h"
 #include "serve/api.h"
@@ -38,6 +38,7 @@ struct daemon {
     uv_timer_t timer;     /* idle: leave; draining: do not wait longer */
     struct http_server *http;
     struct metrics *metrics;
+    struct store *store; /* or null */
     struct service *service;
     struct api *api;
     struct session *sessions;
@@ -314,7 +315,9 @@ static enum err open_service(struct daemon *d, struct errmsg *msg)
     options.metrics = d->metrics;
     options.wake = wake;
     options.ctx = d;
-    enum err err = service_new(&options, &d->service, msg);
+    enum err err = d->o->open_store ? d->o->open_store(d->o->ctx, wake, d, &d->store, msg) : OK;
+    options.store = d->store;
+    if (!err) err = service_new(&options, &d->service, msg);
     if (!err) d->api = api_new(d->service, d->metrics);
     return err;
 }
@@ -336,12 +339,14 @@ static void close_handle(uv_handle_t *handle, void *ctx)
     if (!uv_is_closing(handle)) uv_close(handle, NULL);
 }
 
-/* Also what is half open. The service before the handles: its threads call `wake` until it is gone. */
+/* Also what is half open. The service and its store before the handles: their threads call `wake` until they
+ * are gone. */
 static void close_all(struct daemon *d)
 {
     http_server_free(&d->http);
     api_free(&d->api);
     service_free(&d->service);
+    if (d->store) d->o->close_store(&d->store);
     metrics_free(&d->metrics);
     uv_walk(&d->loop, close_handle, NULL);
     uv_run(&d->loop, UV_RUN_DEFAULT);

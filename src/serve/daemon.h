@@ -10,6 +10,7 @@
 #include "base/err.h"
 
 struct service_options;
+struct store;
 
 struct daemon_options {
     const char *listen;  /* "ADDR:PORT", or "": no TCP */
@@ -20,7 +21,12 @@ struct daemon_options {
     int32_t max_connections; /* 0: default */
     int32_t idle_exit_s;     /* leave after so long without connections and requests; 0: never */
     bool log_text;           /* what clients send may be logged, at level debug */
-    const struct service_options *service; /* wake and ctx are the daemon's to set */
+    const struct service_options *service; /* wake, ctx and store are the daemon's to set */
+    /* What keeps answers (service_options.store): opened before the service, closed after it. It calls `wake`
+     * from any thread until then. Or both null. */
+    enum err (*open_store)(void *ctx, void (*wake)(void *ctx), void *wake_ctx, struct store **out,
+                           struct errmsg *msg);
+    void (*close_store)(struct store **s);
     /* SIGHUP: read the configuration again; fills new values for token and origins (owned by the callee until
      * the next call). ERR: logged, nothing changes. Or null. */
     enum err (*reload)(void *ctx, const char **token, const char **origins, struct errmsg *msg);

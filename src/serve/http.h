@@ -24,6 +24,7 @@ struct http_request {   /* views, valid until the exchange ends */
     size_t body_len;
     uint64_t connection; /* a number of its own for each connection */
     bool is_local_socket;
+    bool is_trusted; /* came over the Unix socket, which only its user can open, or carries the token */
 };
 /* A header's value, name in lower case; "" if absent. */
 const char *http_header(const struct http_exchange *x, const char *name);

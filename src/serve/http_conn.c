@@ -68,6 +68,12 @@ bool http_conn_is_idle(const struct http_conn *c)
     return c->state == CONN_READING && c->parse.state == HTTP_PARSE_START;
 }
 
+static bool has_token(const struct http_conn *c)
+{
+    const char *token = c->server->options.token;
+    return token[0] && http_access_has_token(http_parse_header(&c->parse, "authorization"), token);
+}
+
 /* From here on the request can be answered. */
 static struct http_exchange *begin_exchange(struct http_conn *c)
 {
@@ -77,6 +83,7 @@ static struct http_exchange *begin_exchange(struct http_conn *c)
     c->exchange = (struct http_exchange){.conn = c, .keep_alive = is_complete && c->parse.keep_alive};
     c->parse.request.connection = c->number;
     c->parse.request.is_local_socket = c->is_local_socket;
+    c->parse.request.is_trusted = c->is_local_socket || has_token(c);
     http_server_set_deadline(c, 0);
     return &c->exchange;
 }
@@ -150,8 +157,7 @@ static bool admit(struct http_conn *c)
         answer_preflight(c);
         return false;
     }
-    if (needs_token(c) &&
-        !http_access_has_token(http_parse_header(&c->parse, "authorization"), c->server->options.token)) {
+    if (needs_token(c) && !has_token(c)) {
         struct http_exchange *x = begin_exchange(c);
         http_extra_header(x, "WWW-Authenticate", "Bearer");
         http_error(x, 401, "authentication_error", "This server needs Authorization: Bearer and its token.");

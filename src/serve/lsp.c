@@ -188,7 +188,7 @@ static const struct method methods[] = {
     {"$/setTrace", false, NULL},
     {"textDocument/didOpen", false, lsp_docs_did_open},
     {"textDocument/didChange", false, lsp_docs_did_change},
-    {"textDocument/didSave", false, NULL},
+    {"textDocument/didSave", false, lsp_docs_did_save},
     {"textDocument/didClose", false, lsp_docs_did_close},
     {"textDocument/inlineCompletion", true, lsp_complete_inline},
     {"textDocument/completion", true, lsp_complete_list},
@@ -197,6 +197,7 @@ static const struct method methods[] = {
     {"textDocument/didFocus", false, lsp_docs_did_focus},
     {"workspace/executeCommand", true, lsp_events_command},
     {"workspace/didChangeConfiguration", false, did_change_configuration},
+    {"workspace/didChangeWatchedFiles", false, lsp_docs_did_change_files},
     {"workspace/didChangeWorkspaceFolders", false, did_change_folders},
 };
 #define N_METHODS (sizeof methods / sizeof *methods)

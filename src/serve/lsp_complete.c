@@ -138,6 +138,8 @@ static void write_explanation(struct json *j, const struct service_answer *a)
 {
     json_begin_object(j, "inline");
     json_str(j, "quiet", a->quiet);
+    json_str(j, "cache", a->cache);
+    json_str(j, "cache_miss", a->cache_miss);
     json_str(j, "stop", a->n_candidates > 0 ? a->candidates[0].stop : "");
     json_num(j, "mean_logprob", a->n_candidates > 0 ? a->candidates[0].mean_logprob : 0, 4);
     json_int(j, "prompt_tokens", a->timings.n_prompt);
@@ -232,26 +234,34 @@ static struct lsp_range range_between(const struct lsp *l, const struct text *t,
     return (struct lsp_range){text_position_of(t, from, l->unit), text_position_of(t, to, l->unit)};
 }
 
+static struct service_request request_in(struct lsp *l, struct open_document *doc)
+{
+    return (struct service_request){.model = "",
+                                    .client = l->client,
+                                    .document = doc->uri,
+                                    .docs = l->docs,
+                                    .doc = doc,
+                                    .root = lsp_workspace_folder(&l->workspace, doc->uri),
+                                    .sampling = SAMPLER_GREEDY,
+                                    .max_tokens = l->settings.max_tokens};
+}
+
 static void submit(struct lsp_pending *p, const struct place *at)
 {
-    struct lsp *l = p->session;
-    p->ticket =
-        service_submit(l->o.service, &(struct service_request){
-                                         .model = "",
-                                         .client = l->client,
-                                         .document = at->doc->uri,
-                                         .priority = at->priority,
-                                         .is_automatic = at->priority == SERVICE_TYPING && !p->is_list,
-                                         .wants_explanation = at->wants_explanation,
-                                         .docs = l->docs,
-                                         .doc = at->doc,
-                                         .cursor = at->cursor,
-                                         .root = lsp_workspace_folder(&l->workspace, at->doc->uri),
-                                         .sampling = SAMPLER_GREEDY,
-                                         .max_tokens = l->settings.max_tokens,
-                                         .on_done = on_done,
-                                         .ctx = p,
-                                     });
+    struct service_request r = request_in(p->session, at->doc);
+    r.priority = at->priority;
+    r.is_automatic = at->priority == SERVICE_TYPING && !p->is_list;
+    r.wants_explanation = at->wants_explanation;
+    r.cursor = at->cursor;
+    r.on_done = on_done;
+    r.ctx = p;
+    p->ticket = service_submit(p->session->o.service, &r);
+}
+
+void lsp_complete_on_open(struct lsp *l, struct open_document *doc)
+{
+    struct service_request r = request_in(l, doc);
+    if (l->settings.enabled) service_prefetch_opened(l->o.service, &r);
 }
 
 /* An entry of the editor's own menu is highlighted: the suggestion must begin with its text and replace its

@@ -43,6 +43,7 @@ void lsp_docs_did_open(struct lsp *l, const struct lsp_message *m)
         lsp_docs_give_up(l, uri, msg.text);
     } else {
         lsp_complete_on_close(l, uri); /* opened again: another text */
+        lsp_complete_on_open(l, documents_find(l->docs, uri));
     }
 }
 
@@ -104,6 +105,25 @@ void lsp_docs_did_focus(struct lsp *l, const struct lsp_message *m)
     const char *uri = uri_of(m);
     struct open_document *doc = uri ? documents_find(l->docs, uri) : NULL;
     if (doc) documents_visit(l->docs, doc);
+}
+
+/* Files on disk are the index's concern. */
+static void rescan(struct lsp *l, const char *uri)
+{
+    const char *folder = uri ? lsp_workspace_folder(&l->workspace, uri) : NULL;
+    if (folder) service_rescan_project(l->o.service, folder);
+}
+
+void lsp_docs_did_save(struct lsp *l, const struct lsp_message *m)
+{
+    rescan(l, uri_of(m));
+}
+
+void lsp_docs_did_change_files(struct lsp *l, const struct lsp_message *m)
+{
+    const struct json_value *changes = json_get(m->params, "changes");
+    for (size_t i = 0; i < json_count(changes); i++)
+        rescan(l, json_get_str(json_get(json_at(changes, i), "uri"), NULL));
 }
 
 void lsp_docs_did_close(struct lsp *l, const struct lsp_message *m)

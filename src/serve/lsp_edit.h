@@ -2,7 +2,7 @@
 #ifndef SERVE_LSP_EDIT_H
 #define SERVE_LSP_EDIT_H
 
-#include "complete/service.h"
+#include "service/service.h"
 
 struct json_value;
 

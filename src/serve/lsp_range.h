@@ -4,7 +4,7 @@
 
 #include <stdbool.h>
 
-#include "complete/service.h"
+#include "service/service.h"
 
 struct json;
 struct json_value;

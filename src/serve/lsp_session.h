@@ -3,7 +3,7 @@
 #ifndef SERVE_LSP_SESSION_H
 #define SERVE_LSP_SESSION_H
 
-#include "complete/service.h"
+#include "service/service.h"
 #include "serve/lsp.h"
 #include "serve/lsp_frame.h"
 #include "serve/lsp_rpc.h"
@@ -65,6 +65,8 @@ void lsp_docs_did_open(struct lsp *l, const struct lsp_message *m);
 void lsp_docs_did_change(struct lsp *l, const struct lsp_message *m);
 void lsp_docs_on_folders(struct lsp *l); /* they have changed: so have documents' paths */
 void lsp_docs_did_focus(struct lsp *l, const struct lsp_message *m);
+void lsp_docs_did_save(struct lsp *l, const struct lsp_message *m);
+void lsp_docs_did_change_files(struct lsp *l, const struct lsp_message *m); /* on disk */
 void lsp_docs_did_close(struct lsp *l, const struct lsp_message *m);
 /* Forget a document whose text is not the editor's any more, until it is opened again. */
 void lsp_docs_give_up(struct lsp *l, const char *uri, const char *why);
@@ -76,6 +78,7 @@ void lsp_complete_cancel(struct lsp *l, const struct lsp_message *m);
 /* The document is not what it was when these requests were made: answer them null. */
 void lsp_complete_on_change(struct lsp *l, const char *uri);
 void lsp_complete_on_close(struct lsp *l, const char *uri);
+void lsp_complete_on_open(struct lsp *l, struct open_document *doc);
 /* Answer all with an error (the session shuts down). */
 void lsp_complete_cancel_all(struct lsp *l);
 /* Answer none (the stream is gone). */

@@ -2,6 +2,7 @@
  * /completions is /completion, not OpenAI's. */
 #include <string.h>
 
+#include "serve/api_cache.h"
 #include "serve/api_impl.h"
 #include "serve/api_llama.h"
 #include "serve/api_ollama.h"
@@ -32,6 +33,8 @@ static const struct route ROUTES[] = {
     {"GET", "/", show_home, true},
     {"GET", "/health", api_llama_health, true},
     {"GET", "/metrics", api_llama_metrics, false},
+    {"GET", "/cache", api_cache_stats, false},
+    {"POST", "/cache/clear", api_cache_clear, false},
     {"GET", "/props", api_llama_props, false},
     {"GET", "/slots", api_llama_slots, false},
     {"POST", "/infill", api_llama_infill, false},

@@ -1,7 +1,7 @@
 """Stands in for llama.cpp's programs in tests of bench/compare: llama.py llama-server|llama-bench ARGUMENTS.
 
-The server answers /infill with three tokens, 20 ms before the first and 20 ms for the others. The bench computes 50
-tokens a second."""
+The server answers /infill with three tokens, 20 ms before the first and 20 ms for the others, as a stream if asked. The
+bench computes 50 tokens a second."""
 
 import http.server
 import json
@@ -22,6 +22,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path != "/infill" or not {"input_prefix", "input_suffix", "n_predict"} <= set(request):
             self.send_error(400)
             return
+        if not request.get("stream"):
+            return self.answer_whole()
         self.send_response(200)
         self.end_headers()
         time.sleep(0.02)
@@ -30,6 +32,14 @@ class Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(0.02)
         timings = {"prompt_n": 7, "cache_n": 100, "prompt_ms": 20, "predicted_n": 3, "predicted_ms": 20}
         self.event({"content": "", "stop": True, "timings": timings})
+
+    def answer_whole(self):
+        content = json.dumps({"content": "abc"}).encode()
+        time.sleep(0.04)
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def event(self, value):
         self.wfile.write(b"data: " + json.dumps(value).encode() + b"\n\n")

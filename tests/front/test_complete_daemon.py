@@ -40,8 +40,9 @@ class CompleteDaemonTest(DaemonTest):
                 self.assertEqual(self.n_asked(), before + 1)
 
     def test_same_json(self):
-        for args in (("--json",), ("--json", "--stream")):
-            here, there = (self.complete("--line", 2, *args, *more).splitlines() for more in (["--no-daemon"], []))
+        for column, args in ((7, ("--json",)), (8, ("--json", "--stream"))):  # places that no cache knows
+            place = ("--line", 2, "--column", column)
+            here, there = (self.complete(*place, *args, *more).splitlines() for more in (["--no-daemon"], []))
             self.assertEqual("".join(json.loads(line)["text"] for line in there[:-1]),
                              "".join(json.loads(line)["text"] for line in here[:-1]))
             here, there = json.loads(here[-1]), json.loads(there[-1])

@@ -144,10 +144,22 @@ void service_drop_project(struct service *s, const char *root)
     s->n_projects--;
 }
 
+void service_rescan_project(struct service *s, const char *root)
+{
+    s->n_rescans++;
+    snprintf(s->project, sizeof s->project, "%s", root);
+}
+
 void service_note(struct service *s, const char *client, enum service_event event, int64_t n_chars)
 {
     s->n_notes++;
     s->event = event;
     s->n_chars = n_chars;
     snprintf(s->client, sizeof s->client, "%s", client);
+}
+
+void service_prefetch_opened(struct service *s, const struct service_request *r)
+{
+    (void)r;
+    s->n_opened++;
 }

@@ -1,9 +1,9 @@
-/* A service (complete/service.h) without models, for tests of what stands in front of it: requests wait until
+/* A service (service/service.h) without models, for tests of what stands in front of it: requests wait until
  * the test answers them. Linked before the real one, it takes its place. */
 #ifndef TESTS_SUPPORT_FAKE_SERVICE_H
 #define TESTS_SUPPORT_FAKE_SERVICE_H
 
-#include "complete/service.h"
+#include "service/service.h"
 
 #define FAKE_SERVICE_WAITING_MAX 1024
 
@@ -22,7 +22,9 @@ struct service {
     enum service_event event;
     int64_t n_chars;
     int n_projects;     /* held */
-    char project[4096]; /* the last one that was */
+    int n_rescans;      /* so far */
+    int n_opened;       /* documents, so far */
+    char project[4096]; /* the last one that was held or rescanned */
     char client[64];
 };
 

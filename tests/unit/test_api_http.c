@@ -47,6 +47,43 @@ int32_t service_n_running(const struct service *s)
     return s->n_waiting + 1;
 }
 
+/* The caches: what was asked of them last. */
+static struct {
+    int n_cleared, n_memory_cleared;
+    void (*done)(void *ctx, int64_t n_deleted);
+    void *ctx;
+    bool is_missing; /* there are none */
+} caches;
+
+void service_cache_stats(const struct service *s, struct service_cache_stats *out)
+{
+    (void)s;
+    *out = (struct service_cache_stats){
+        .levels =
+            {{.name = "memory", .is_on = true, .n_entries = 7, .n_bytes = 900, .n_asked = 8, .n_found = 6},
+             {.name = "disk"}},
+        .n_answers = 10,
+        .found = {{"memory", 5}, {"typed", 1}},
+        .missed = {{"new", 3}, {"edited", 1}},
+        .n_prefetched = 4,
+        .n_prefetch_used = 2};
+}
+
+bool service_cache_clear(struct service *s, void (*done)(void *ctx, int64_t n_deleted), void *ctx)
+{
+    (void)s;
+    caches.n_cleared++;
+    caches.done = done;
+    caches.ctx = ctx;
+    return !caches.is_missing;
+}
+
+void service_cache_clear_memory(struct service *s)
+{
+    (void)s;
+    caches.n_memory_cleared++;
+}
+
 /* --- A server with one client -------------------------------------------------------------------------- */
 
 struct world {
@@ -561,6 +598,87 @@ static void test_metrics(void **state)
     assert_holds(&r, "\"total_slots\":1");
 }
 
+static void test_cache_stats(void **state)
+{
+    struct world *w = *state;
+    struct json_value *root = NULL;
+    struct http_reply r = ask(w, "GET", "/cache", "");
+    int64_t n = 0;
+    double rate = 0;
+    assert_int_equal(r.status, 200);
+    assert_int_equal(json_read(r.body, r.body_len, &root, NULL), OK);
+    const struct json_value *memory = json_get(json_get(root, "levels"), "memory");
+    assert_true(json_get_int(json_get(memory, "entries"), &n) && n == 7);
+    assert_true(json_get_num(json_get(memory, "hit_rate"), &rate) && rate == 0.75);
+    assert_true(json_get_int(json_get(json_get(root, "missed"), "new"), &n) && n == 3);
+    assert_true(json_get_num(json_get(root, "hit_rate"), &rate) && rate == 0.6);
+    json_read_free(&root);
+}
+
+/* One that carries the token. */
+static void send_trusted(struct world *w, const char *body)
+{
+    struct buf text;
+    struct errmsg msg;
+    buf_init(&text, 1 << 16);
+    assert_int_equal(http_server_set_access(w->http.server, "token", "", &msg), OK);
+    buf_printf(&text,
+               "POST /cache/clear HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer token\r\n"
+               "Content-Length: %zu\r\n\r\n%s",
+               strlen(body), body);
+    http_world_send(&w->http, w->fd, text.data, text.len);
+    buf_clear(&text);
+}
+
+static void test_cache_clear(void **state)
+{
+    struct world *w = *state;
+    memset(&caches, 0, sizeof caches);
+    struct http_reply r = ask(w, "POST", "/cache/clear", "{}");
+    assert_int_equal(r.status, 403);
+    assert_holds(&r, "\"type\":\"permission_error\"");
+    assert_int_equal(caches.n_cleared, 0);
+
+    send_trusted(w, "");
+    http_world_until(&w->http, &caches.n_cleared, 1);
+    caches.done(caches.ctx, 42);
+    r = reply(w);
+    assert_int_equal(r.status, 200);
+    assert_holds(&r, "{\"deleted\":42}");
+
+    send_trusted(w, "{\"level\":\"memory\"}");
+    assert_int_equal(reply(w).status, 200);
+    assert_int_equal(caches.n_memory_cleared, 1);
+    assert_int_equal(caches.n_cleared, 1);
+
+    static const char *const bad[] = {"{", "[]", "{\"level\":\"disk\"}", "{\"level\":1}"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        send_trusted(w, bad[i]);
+        assert_int_equal(reply(w).status, 400);
+    }
+    assert_int_equal(caches.n_cleared, 1);
+
+    caches.is_missing = true;
+    send_trusted(w, "{}");
+    r = reply(w);
+    assert_holds(&r, "{\"deleted\":0}");
+}
+
+/* The client goes away while the cache is being emptied; or the whole server does. */
+static void test_cache_clear_abandoned(void **state)
+{
+    struct world *w = *state;
+    memset(&caches, 0, sizeof caches);
+    send_trusted(w, "{}");
+    http_world_until(&w->http, &caches.n_cleared, 1);
+    close(w->fd);
+    http_world_until_connections(&w->http, 0);
+    caches.done(caches.ctx, 1);
+    w->fd = http_world_connect(&w->http);
+    send_trusted(w, "{}");
+    http_world_until(&w->http, &caches.n_cleared, 2); /* never called back */
+}
+
 static void test_routes(void **state)
 {
     struct world *w = *state;
@@ -595,6 +713,7 @@ int main(void)
         TEST(test_abort),         TEST(test_openai),          TEST(test_tabby),
         TEST(test_ollama),        TEST(test_bad_bodies),      TEST(test_health),
         TEST(test_tokens),        TEST(test_metrics),         TEST(test_routes),
+        TEST(test_cache_stats),   TEST(test_cache_clear),     TEST(test_cache_clear_abandoned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

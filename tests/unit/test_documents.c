@@ -215,21 +215,14 @@ static void test_edited_is_as_fresh(void **state)
             documents_open(d, "file:///b.c", NULL, NULL, 1, doc->text.bytes, doc->text.len, NULL), OK);
         struct open_document *fresh = documents_find(d, "file:///b.c");
         assert_string_equal(fresh->text.bytes, doc->text.bytes);
-        if (doc->syntax) assert_true(syntax_parse(doc->syntax, doc->text.bytes, doc->text.len, 0));
-        if (fresh->syntax) assert_true(syntax_parse(fresh->syntax, fresh->text.bytes, fresh->text.len, 0));
-        struct outline a = {0}, b = {0};
-        assert_int_equal(outline_build(doc->language, doc->syntax, doc->text.bytes, doc->text.len, &a), OK);
-        assert_int_equal(outline_build(fresh->language, fresh->syntax, doc->text.bytes, doc->text.len, &b),
-                         OK);
-        assert_int_equal(a.n_units, b.n_units);
-        assert_int_equal(a.n_imports, b.n_imports);
-        for (int32_t u = 0; u < a.n_units; u++) {
-            assert_int_equal(a.units[u].start, b.units[u].start);
-            assert_int_equal(a.units[u].end, b.units[u].end);
-            assert_int_equal(a.units[u].kind, b.units[u].kind);
+        const struct outline *a = documents_outline(doc, SIZE_MAX), *b = documents_outline(fresh, SIZE_MAX);
+        assert_int_equal(a->n_units, b->n_units);
+        assert_int_equal(a->n_imports, b->n_imports);
+        for (int32_t u = 0; u < a->n_units; u++) {
+            assert_int_equal(a->units[u].start, b->units[u].start);
+            assert_int_equal(a->units[u].end, b->units[u].end);
+            assert_int_equal(a->units[u].kind, b->units[u].kind);
         }
-        outline_clear(&a);
-        outline_clear(&b);
         assert_true(documents_close(d, "file:///b.c"));
     }
     documents_free(&d);

@@ -12,7 +12,7 @@
 #include <json-c/json.h>
 
 #include "base/mem.h"
-#include "complete/service.h"
+#include "service/service.h"
 #include "serve/lsp.h"
 #include "serve/lsp_frame.h"
 #include "serve/lsp_workspace.h"
@@ -733,6 +733,38 @@ static void test_folders_change(void **state)
     stop(&s);
 }
 
+/* The index of a folder hears of what changes in its files. */
+static void test_files_change(void **state)
+{
+    (void)state;
+    struct session s;
+    start_with(&s, "{\"capabilities\":{},\"rootUri\":\"file:///home/me/my%20project\"}");
+    notify(&s, "textDocument/didSave", "{\"textDocument\":{\"uri\":\"file:///home/me/my project/a.c\"}}");
+    assert_int_equal(s.service->n_rescans, 1);
+    assert_string_equal(s.service->project, "/home/me/my project");
+    notify(&s, "textDocument/didSave", "{\"textDocument\":{\"uri\":\"file:///home/me/other/a.c\"}}");
+    notify(&s, "textDocument/didSave", "{\"textDocument\":{}}");
+    notify(&s, "workspace/didChangeWatchedFiles", "{}");
+    notify(&s, "workspace/didChangeWatchedFiles", "{\"changes\":[7,{\"uri\":3},{\"uri\":\"file:///x\"}]}");
+    assert_int_equal(s.service->n_rescans, 1);
+    notify(&s, "workspace/didChangeWatchedFiles",
+           "{\"changes\":[{\"uri\":\"file:///home/me/my%20project/b/c.c\",\"type\":2}]}");
+    assert_int_equal(s.service->n_rescans, 2);
+    stop(&s);
+}
+
+/* What is likely to be asked first in a document can be computed before. */
+static void test_opened(void **state)
+{
+    (void)state;
+    struct session s;
+    start_with(&s, "{\"capabilities\":{}}");
+    open_main(&s, "x");
+    assert_int_equal(s.service->n_opened, 1);
+    assert_int_equal(s.service->n_submitted, 0);
+    stop(&s);
+}
+
 /* --- What the user and the service are told ---------------------------------------------------------- */
 
 static void expect_note(const struct session *s, int n_notes, enum service_event event, int64_t n_chars)
@@ -1014,6 +1046,8 @@ int main(void)
         cmocka_unit_test(test_list_is_offered_to_those_who_need_it),
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_folders_change),
+        cmocka_unit_test(test_files_change),
+        cmocka_unit_test(test_opened),
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_clients_differ),
         cmocka_unit_test(test_progress),

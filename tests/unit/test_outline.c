@@ -244,9 +244,32 @@ static void test_without_grammar(void **state)
            "#include <stdio.h>\n\nstatic int add(int a,\n               int b)\n{\n    if (a) {\n        "
            "b++;\n    }\n"
            "    return a + b;\n}\n\nstruct p {\n    int x;\n};\n",
-           "<stdio.h> T:p");
+           "<stdio.h> F:add T:p");
+    expect(
+        "c", false,
+        "/* One. */\nint one(void);\nstruct later;\nenum kind { A, B };\nstruct foo *foo_find(const char "
+        "*p,\n"
+        "    int n);\nextern int x;\nint (*handler)(int);\nstatic int sq(int x) { return x * x; }\n"
+        "DEFINE(x);\nstruct p origin = {1, 2};\nint main(void)\n{\n    struct foo *f = foo_find(\"(\", 1);\n"
+        "    int (local)(void);\n    return sq(2);\n}\nvoid last(void);\n",
+        "F:one T:kind F:foo_find F:sq F:main F:last");
+    expect("cpp", false,
+           "namespace a {\n  class Foo : public Bar<int> {\n   public:\n    Foo(int a) : a_(a) {}\n"
+           "    virtual std::string name() const = 0;\n    void set(int a) { a_ = a; }\n  };\n}\n",
+           "B:a(T:Foo(F:name F:set))");
+    expect("javascript", false,
+           "describe('a (', () => {\n  it(\"b\", () => {\n    run();\n  });\n});\nnew Foo(1);\na.b(c);\n"
+           "function one() { return 1; }\n",
+           "F:describe F:one");
     expect("python", false, "import os\n\nclass A(B):\n    def f(self):\n        pass\n\ndef g():\n    pass",
            "<os> T:A(F:f) F:g");
+    expect("python", false,
+           "class A:\n    def init(self,\n             data):\n        def type(a):\n            pass\n",
+           "T:A(F:init(F:type))");
+    expect("swift", false, "class A {\n    init(a: Int) {\n        b = a\n    }\n}\n", "T:A(F:init)");
+    expect("python", false,
+           "A = 1\nb, c = 2, 3\nd.e = f(\n    4)\nif g == 5:\n    h = 6\nI = {\n    7: 8,\n}\nj += 9\n",
+           "V:A V:c B:I");
     expect("plaintext", false, "Some text:\n    with an indentation {\n", "");
     expect("ruby", false, "", "");
     expect("ruby", false, "\n\n  \n", "");

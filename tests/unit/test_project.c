@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -546,6 +547,52 @@ static void test_rescan(void **state)
     assert_int_equal(stats(place).n_files, 0);
 }
 
+/* Where the system does not tell of changes, somebody else may. */
+static void test_unwatched(void **state)
+{
+    struct place *place = *state;
+    struct rlimit usual, few;
+    struct project_options o = {.root = place->root, .secrets = place->secrets, .is_watched = true};
+    put(place, "a.c", "int one(void);\n");
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &usual), 0);
+    few = (struct rlimit){.rlim_cur = 3, .rlim_max = usual.rlim_max}; /* no file can be opened */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    enum err err = project_open(&o, &place->project, NULL);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &usual), 0);
+    assert_int_equal(err, OK);
+    project_rescan(place->project);
+    settle(place);
+    assert_string_equal(found(place, "one", NULL), "a.c:1");
+    put(place, "b.c", "int two(void);\n");
+    settle(place);
+    assert_string_equal(found(place, "two", NULL), "");
+    project_rescan_unwatched(place->project);
+    settle(place);
+    assert_string_equal(found(place, "two", NULL), "b.c:1");
+    put(place, "c.c", "int three(void);\n");
+    project_rescan_unwatched(place->project); /* nobody waits: when there is time */
+    int64_t start = clock_ns();
+    while (!*found(place, "three", NULL) && clock_ms_since(start) < LONG_MS) usleep(1000);
+    assert_string_equal(found(place, "three", NULL), "c.c:1");
+}
+
+/* A project that follows changes does not walk for what it is told. */
+static void test_told_in_vain(void **state)
+{
+    struct place *place = *state;
+    if (!has_inotify()) skip();
+    put(place, "a.c", "int one(void);\n");
+    run(place, "mkdir .git && ln a.c .git/link");
+    open_it(place);
+    run(place, "echo 'int two(void);' > .git/link"); /* under another name: the system does not tell */
+    project_rescan_unwatched(place->project);
+    settle(place);
+    assert_string_equal(found(place, "one", NULL), "a.c:1");
+    project_rescan(place->project);
+    settle(place);
+    assert_string_equal(found(place, "two", NULL), "a.c:1");
+}
+
 /* ---- Bounds and time */
 
 static void put_many(struct place *place, int n, int n_functions)
@@ -747,11 +794,11 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_definitions), TEST(test_order),   TEST(test_related),    TEST(test_common_name),
-        TEST(test_resolve),     TEST(test_ignored), TEST(test_not_source), TEST(test_secrets),
-        TEST(test_changes),     TEST(test_follows), TEST(test_rescan),     TEST(test_bounds),
-        TEST(test_pause),       TEST(test_close),   TEST(test_errors),     TEST(test_two),
-        TEST(test_threads),
+        TEST(test_definitions),  TEST(test_order),   TEST(test_related),    TEST(test_common_name),
+        TEST(test_resolve),      TEST(test_ignored), TEST(test_not_source), TEST(test_secrets),
+        TEST(test_changes),      TEST(test_follows), TEST(test_rescan),     TEST(test_unwatched),
+        TEST(test_told_in_vain), TEST(test_bounds),  TEST(test_pause),      TEST(test_close),
+        TEST(test_errors),       TEST(test_two),     TEST(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

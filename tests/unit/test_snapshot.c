@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "complete/snapshot.h"
+#include "service/snapshot.h"
 
 #define N_CTX 1000
 

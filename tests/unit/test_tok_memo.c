@@ -11,10 +11,10 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
-#include "model/gguf.h"
 #include "model/pretok.h"
 #include "model/tok_memo.h"
 #include "model/tokenizer.h"
+#include "support/fixture_tokenizer.h"
 
 #define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
 #define TEXT_MAX     2000
@@ -195,28 +195,6 @@ static const char *const names[] = {"gpt-2",       "smollm",  "qwen2",  "qwen35"
                                     "seed-coder",  "gpt-4o",  "tekken", "llama",  "deepseek-coder",
                                     "deepseek-v3", "default", "gemma"};
 
-struct loaded {
-    struct gguf *gguf;
-    struct tokenizer *t;
-};
-
-static struct loaded load(const char *name)
-{
-    struct loaded l = {0};
-    struct errmsg msg = {""};
-    char path[512];
-    snprintf(path, sizeof path, FIXTURES "/tokenizers/%s.gguf", name);
-    if (gguf_open(path, &l.gguf, &msg) || tokenizer_new(l.gguf, &l.t, &msg))
-        fail_msg("%s: %s", name, msg.text);
-    return l;
-}
-
-static void unload(struct loaded *l)
-{
-    tokenizer_free(&l->t);
-    gguf_close(&l->gguf);
-}
-
 static void expect_tokens(const char *name, const struct tokenizer *t, const char *text, size_t len,
                           const int32_t *ids, int32_t n)
 {
@@ -253,7 +231,7 @@ static void test_joined_words(void **state)
 {
     (void)state;
     static const char text[] = "x\n\n\n\n\n\n\n\n\n\n    \ny";
-    struct loaded l = load("qwen2");
+    struct fixture_tokenizer l = fixture_tokenizer_load("qwen2");
     struct token_memo memo = {0};
     assert_int_equal(tokenizer_encode_again(l.t, text, sizeof text - 3, &memo), OK);
     assert_int_equal(memo.n_marks, 2);
@@ -262,7 +240,7 @@ static void test_joined_words(void **state)
     assert_int_equal(memo.n_marks, 2);
     assert_int_equal(memo.marks[1].at, 16); /* the y */
     token_memo_clear(&memo);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 /* Put `with` in the place of some bytes; returns the new length. */
@@ -285,7 +263,7 @@ static void test_random_edits(void **state)
     char text[TEXT_MAX];
     uint32_t seed = 3;
     for (int i = 0; i < COUNT(names); i++) {
-        struct loaded l = load(names[i]);
+        struct fixture_tokenizer l = fixture_tokenizer_load(names[i]);
         struct token_memo memo = {0};
         size_t len = 0;
         for (int round = 0; round < 600; round++) {
@@ -295,7 +273,7 @@ static void test_random_edits(void **state)
         }
         assert_true(token_memo_bytes(&memo) > 0);
         token_memo_clear(&memo);
-        unload(&l);
+        fixture_tokenizer_clear(&l);
     }
 }
 
@@ -306,7 +284,7 @@ static void test_sliding_window(void **state)
     char text[TEXT_MAX];
     uint32_t seed = 4;
     for (int i = 0; i < COUNT(names); i++) {
-        struct loaded l = load(names[i]);
+        struct fixture_tokenizer l = fixture_tokenizer_load(names[i]);
         struct token_memo memo = {0};
         size_t len = fill(text, TEXT_MAX, 600, &seed);
         for (size_t from = 0, to = 0; to <= len; to += random_below(&seed, 20) + 1) {
@@ -315,14 +293,14 @@ static void test_sliding_window(void **state)
             expect_fresh(names[i], l.t, text + from, to - from, &memo, &seed);
         }
         token_memo_clear(&memo);
-        unload(&l);
+        fixture_tokenizer_clear(&l);
     }
 }
 
 static void test_limits(void **state)
 {
     (void)state;
-    struct loaded l = load("gpt-2");
+    struct fixture_tokenizer l = fixture_tokenizer_load("gpt-2");
     struct token_memo memo = {0};
     assert_int_equal(tokenizer_encode_again(l.t, NULL, 0, &memo), OK);
     assert_int_equal(memo.tokens.n, 0);
@@ -332,7 +310,7 @@ static void test_limits(void **state)
     assert_int_equal(memo.tokens.n, 0); /* nothing rather than something else's tokens */
     assert_int_equal(memo.len, 0);
     token_memo_clear(&memo);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 int main(void)

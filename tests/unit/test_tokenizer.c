@@ -18,6 +18,7 @@
 #include "model/gguf.h"
 #include "model/tokenizer.h"
 #include "os/file.h"
+#include "support/fixture_tokenizer.h"
 #include "support/gguf_writer.h"
 
 #define FOLDER   FIXTURES "/tokenizers/"
@@ -35,31 +36,6 @@ static const char *const spm_names[] = {"llama", "gemma"};
 #else
 #define SANITIZED 0
 #endif
-
-/* A tokenizer and what it was loaded from. */
-struct loaded {
-    struct gguf *gguf;
-    struct buf image; /* empty if the file was mapped */
-    struct tokenizer *t;
-};
-
-static struct loaded load(const char *name)
-{
-    struct loaded l = {0};
-    struct errmsg msg = {""};
-    char path[512];
-    snprintf(path, sizeof path, FOLDER "%s.gguf", name);
-    if (gguf_open(path, &l.gguf, &msg) || tokenizer_new(l.gguf, &l.t, &msg))
-        fail_msg("%s: %s", name, msg.text);
-    return l;
-}
-
-static void unload(struct loaded *l)
-{
-    tokenizer_free(&l->t);
-    gguf_close(&l->gguf);
-    buf_clear(&l->image);
-}
 
 static struct buf read_fixture(const char *name, const char *suffix)
 {
@@ -96,7 +72,7 @@ static void expect_ids(const char *name, const struct tokenizer *t, const char *
 
 static void expect_fixture(const char *name, const struct buf *texts)
 {
-    struct loaded l = load(name);
+    struct fixture_tokenizer l = fixture_tokenizer_load(name);
     struct buf ids = read_fixture(name, ".ids");
     const unsigned char *expected = (const unsigned char *)ids.data;
     const char *text = texts->data;
@@ -112,7 +88,7 @@ static void expect_fixture(const char *name, const struct buf *texts)
     assert_ptr_equal(text, texts->data + texts->len);
     assert_ptr_equal(expected, ids.data + ids.len);
     buf_clear(&ids);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 static void test_ids_equal_reference(void **state)
@@ -155,12 +131,12 @@ static void test_random_bytes_round_trip(void **state)
     char text[700];
     uint32_t seed = 1;
     for (int i = 0; i < COUNT(bpe_names); i++) {
-        struct loaded l = load(bpe_names[i]);
+        struct fixture_tokenizer l = fixture_tokenizer_load(bpe_names[i]);
         for (size_t len = 0; len < sizeof text; len += 1 + len / 16) {
             fill_random(text, len, &seed);
             expect_round_trip(l.t, text, len);
         }
-        unload(&l);
+        fixture_tokenizer_clear(&l);
     }
 }
 
@@ -170,7 +146,7 @@ static void test_spm_random_bytes_round_trip(void **state)
     (void)state;
     char text[700];
     uint32_t seed = 2;
-    struct loaded l = load("gemma");
+    struct fixture_tokenizer l = fixture_tokenizer_load("gemma");
     for (size_t len = 0; len < sizeof text; len += 1 + len / 16) {
         fill_random(text, len, &seed);
         for (size_t i = 0; i < len; i++) {
@@ -178,14 +154,14 @@ static void test_spm_random_bytes_round_trip(void **state)
         }
         expect_round_trip(l.t, text, len);
     }
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 static void test_special_tokens(void **state)
 {
     (void)state;
     static const char text[] = "a<|fim_prefix|>b";
-    struct loaded l = load("qwen2");
+    struct fixture_tokenizer l = fixture_tokenizer_load("qwen2");
     size_t len;
     int32_t prefix = tokenizer_find(l.t, "<|fim_prefix|>");
     assert_true(prefix >= 0);
@@ -221,13 +197,13 @@ static void test_special_tokens(void **state)
     assert_int_equal(tokenizer_find(l.t, ""), TOKEN_NONE);
     assert_string_equal(tokenizer_kind(l.t), "bpe");
     assert_string_equal(tokenizer_pre(l.t), "qwen2");
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 static void test_bos(void **state)
 {
     (void)state;
-    struct loaded l = load("llama");
+    struct fixture_tokenizer l = fixture_tokenizer_load("llama");
     assert_true(tokenizer_adds_bos(l.t));
     assert_true(tokenizer_adds_space_prefix(l.t));
     assert_string_equal(tokenizer_kind(l.t), "spm");
@@ -236,13 +212,13 @@ static void test_bos(void **state)
     assert_int_equal(ids.n, 1);
     assert_int_equal(ids.ids[0], tokenizer_bos(l.t));
     token_list_clear(&ids);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 
-    l = load("qwen2"); /* add_bos_token is false */
+    l = fixture_tokenizer_load("qwen2"); /* add_bos_token is false */
     ids = encode(l.t, "", 0, TOKENIZER_BOS);
     assert_int_equal(ids.n, 0);
     token_list_clear(&ids);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 /* GPT-2's spelling of a byte: itself if printable, else the next free character from U+0100. */
@@ -280,9 +256,9 @@ static void write_vocab(struct gguf_writer *w, const char *pre, const char *cons
 }
 
 /* The tokenizer of what w describes; empties w. */
-static enum err load_written(struct gguf_writer *w, struct loaded *l, struct errmsg *msg)
+static enum err load_written(struct gguf_writer *w, struct fixture_tokenizer *l, struct errmsg *msg)
 {
-    *l = (struct loaded){0};
+    *l = (struct fixture_tokenizer){0};
     *msg = (struct errmsg){""};
     buf_init(&l->image, FILE_MAX);
     gguf_writer_finish(w, &l->image);
@@ -293,7 +269,7 @@ static enum err load_written(struct gguf_writer *w, struct loaded *l, struct err
 
 static void expect_refused(struct gguf_writer *w, enum err code, const char *text)
 {
-    struct loaded l;
+    struct fixture_tokenizer l;
     struct errmsg msg;
     enum err err = load_written(w, &l, &msg);
     if (err != code || !strstr(msg.text, text)) {
@@ -301,7 +277,7 @@ static void expect_refused(struct gguf_writer *w, enum err code, const char *tex
                  msg.text);
     }
     assert_null(l.t);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 static void test_every_pretokenizer_loads(void **state)
@@ -317,14 +293,14 @@ static void test_every_pretokenizer_loads(void **state)
     uint32_t seed = 3;
     for (int i = 0; i < COUNT(names); i++) {
         struct gguf_writer w;
-        struct loaded l;
+        struct fixture_tokenizer l;
         struct errmsg msg;
         write_vocab(&w, names[i], NULL, NULL);
         if (load_written(&w, &l, &msg)) fail_msg("%s: %s", names[i], msg.text);
         assert_string_equal(tokenizer_pre(l.t), names[i]);
         fill_random(text, sizeof text, &seed);
         expect_round_trip(l.t, text, sizeof text);
-        unload(&l);
+        fixture_tokenizer_clear(&l);
     }
 }
 
@@ -340,7 +316,7 @@ static void test_huge_runs_are_linear(void **state)
     char *text = malloc(LEN + 1);
     for (int i = 0; i < COUNT(names); i++) {
         struct gguf_writer w;
-        struct loaded l;
+        struct fixture_tokenizer l;
         struct errmsg msg;
         write_vocab(&w, names[i], NULL, NULL);
         assert_int_equal(load_written(&w, &l, &msg), OK);
@@ -355,7 +331,7 @@ static void test_huge_runs_are_linear(void **state)
             token_list_clear(&ids);
             if (s > 0.5 && !SANITIZED) fail_msg("%s: 256 KiB of \"%s\" takes %.1f s", names[i], runs[r], s);
         }
-        unload(&l);
+        fixture_tokenizer_clear(&l);
     }
     free(text);
 }
@@ -365,7 +341,7 @@ static void test_long_word(void **state)
     (void)state;
     enum { LEN = 1000003 };
     struct gguf_writer w;
-    struct loaded l;
+    struct fixture_tokenizer l;
     struct errmsg msg;
     char *text = malloc(LEN);
     memset(text, 'a', LEN);
@@ -382,13 +358,13 @@ static void test_long_word(void **state)
     assert_int_equal(ids.ids[250000], 256);
     assert_int_equal(ids.ids[250001], 'a');
     token_list_clear(&ids);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 
-    l = load("llama");
+    l = fixture_tokenizer_load("llama");
     ids = encode(l.t, text, LEN, 0);
     assert_true(ids.n > 0);
     token_list_clear(&ids);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
     free(text);
 }
 
@@ -396,7 +372,7 @@ static void test_unknown_names(void **state)
 {
     (void)state;
     struct gguf_writer w;
-    struct loaded l;
+    struct fixture_tokenizer l;
     struct errmsg msg;
     write_vocab(&w, "no-such-splitter", NULL, NULL);
     expect_refused(&w, ERR_UNSUPPORTED, "no-such-splitter");
@@ -408,7 +384,7 @@ static void test_unknown_names(void **state)
     write_vocab(&w, NULL, NULL, NULL); /* no name: "default", with a warning */
     assert_int_equal(load_written(&w, &l, &msg), OK);
     assert_string_equal(tokenizer_pre(l.t), "default");
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 static void test_malformed_vocabularies(void **state)
@@ -487,13 +463,13 @@ static void test_odd_vocabularies(void **state)
     (void)state;
     static const char *const duplicates[] = {"aa", "", "", "b", NULL};
     struct gguf_writer w;
-    struct loaded l;
+    struct fixture_tokenizer l;
     struct errmsg msg;
     write_vocab(&w, "gpt-2", duplicates, NULL);
     assert_int_equal(load_written(&w, &l, &msg), OK);
     assert_int_equal(tokenizer_find(l.t, "aa"), 256);
     expect_round_trip(l.t, "aabbaaaaa", 9);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 
     static const char *const few[] = {"a", "b", "ab"};
     static const char *const merges[] = {"a b"};
@@ -508,7 +484,7 @@ static void test_odd_vocabularies(void **state)
     assert_int_equal(ids.ids[0], 0);
     assert_int_equal(ids.ids[1], 2);
     token_list_clear(&ids);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 /* Markers that a file gives as user-defined, or whose types it does not give, are control tokens. */
@@ -519,7 +495,7 @@ static void test_markers_become_control(void **state)
                                         "<fim_prefix>",   "<EOT>",      NULL};
     int32_t types[263];
     struct gguf_writer w;
-    struct loaded l;
+    struct fixture_tokenizer l;
     struct errmsg msg;
     for (int i = 0; i < 263; i++) types[i] = 1;
     types[258] = 4;
@@ -542,12 +518,12 @@ static void test_markers_become_control(void **state)
     assert_int_equal(ids.ids[0], 259);
     assert_int_equal(ids.ids[1], 261);
     token_list_clear(&ids);
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 
     write_vocab(&w, "gpt-2", extra, NULL);
     assert_int_equal(load_written(&w, &l, &msg), OK);
     assert_true(tokenizer_is_eog(l.t, 260));
-    unload(&l);
+    fixture_tokenizer_clear(&l);
 }
 
 static void test_token_list(void **state)
@@ -589,7 +565,7 @@ static void test_two_threads(void **state)
     static const char *const names[] = {"qwen2", "llama"};
     struct buf texts = read_fixture("texts", ".bin");
     for (int i = 0; i < COUNT(names); i++) {
-        struct loaded l = load(names[i]);
+        struct fixture_tokenizer l = fixture_tokenizer_load(names[i]);
         struct job jobs[2] = {{.t = l.t, .texts = &texts}, {.t = l.t, .texts = &texts}};
         pthread_t other;
         void *failed;
@@ -601,7 +577,7 @@ static void test_two_threads(void **state)
         assert_memory_equal(jobs[0].ids.ids, jobs[1].ids.ids, (size_t)jobs[0].ids.n * 4);
         token_list_clear(&jobs[0].ids);
         token_list_clear(&jobs[1].ids);
-        unload(&l);
+        fixture_tokenizer_clear(&l);
     }
     buf_clear(&texts);
 }

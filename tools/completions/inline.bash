@@ -12,15 +12,21 @@ _inline() {
     --color) words="auto always never" ;;
     --log-level) words="error warn info debug" ;;
     --model) words=$models ;;
+    --project)
+        mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+        return
+        ;;
     --config | --file | --socket)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
     *)
         if [ "$COMP_CWORD" -eq 1 ]; then
-            words="complete serve lsp model config bench tokenize logits --version --help"
+            words="complete serve lsp model cache config bench tokenize logits --version --help"
         elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
             words="list pull import info check pack rm"
+        elif [ "$command" = cache ] && [ "$COMP_CWORD" -eq 2 ]; then
+            words="stats clear verify"
         else
             case "$command $sub" in
             complete\ *) words="$settings --line --column --json --stream --show --color --name \
@@ -33,11 +39,14 @@ _inline() {
             model\ info | model\ check) words="$settings --json $models" ;;
             model\ pack) words="$settings --remove --json $models" ;;
             model\ rm) words="--yes $models" ;;
+            cache\ clear) words="$settings --project --file --all --json" ;;
+            cache\ *) words="$settings --json" ;;
             config\ *) words="$settings --json --markdown" ;;
             bench\ trace) words="$settings --json --line --column --type --keys --rate --check --edits --move --refresh \
                 --order --no-speculation --kv --packed --max-prompt-tokens --lines-before --lines-after" ;;
             bench\ context) words="$settings --json --lines $models" ;;
-            bench\ *) words="model trace context $settings --runs --only --packed --kv --neighbour --text --json $models" ;;
+            bench\ cache) words="$settings --json --entries --writers --rate --seconds" ;;
+            bench\ *) words="model trace context cache $settings --runs --only --packed --kv --neighbour --text --json $models" ;;
             tokenize\ *) words="$settings --text --special --bos --ids --json" ;;
             logits\ *) words="$settings --prompt --file --tokens --top --greedy --json $models" ;;
             esac

@@ -4,6 +4,7 @@ complete -c inline -n __fish_use_subcommand -a complete -d 'Complete code at a p
 complete -c inline -n __fish_use_subcommand -a serve -d 'Answer editors and other clients'
 complete -c inline -n __fish_use_subcommand -a lsp -d 'The language server that editors start'
 complete -c inline -n __fish_use_subcommand -a model -d 'Install, inspect and remove models'
+complete -c inline -n __fish_use_subcommand -a cache -d 'Look at the cached completions'
 complete -c inline -n __fish_use_subcommand -a config -d 'Show every setting'
 complete -c inline -n __fish_use_subcommand -a bench -d 'Measure speed'
 complete -c inline -n __fish_use_subcommand -a tokenize -d 'Show tokens'
@@ -38,12 +39,17 @@ complete -c inline -n '__fish_seen_subcommand_from model' -a 'list pull import i
 complete -c inline -n '__fish_seen_subcommand_from pull' -a "(inline model list --available 2>/dev/null | awk '{print \$1}')"
 complete -c inline -n '__fish_seen_subcommand_from info check pack rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
 complete -c inline -n '__fish_seen_subcommand_from pack' -l remove
+complete -c inline -n '__fish_seen_subcommand_from cache; and not __fish_seen_subcommand_from bench' -a 'stats clear verify'
+complete -c inline -n '__fish_seen_subcommand_from cache' -l json
+complete -c inline -n '__fish_seen_subcommand_from clear' -l project -x -a '(__fish_complete_directories)'
+complete -c inline -n '__fish_seen_subcommand_from clear' -l file -r
+complete -c inline -n '__fish_seen_subcommand_from clear' -l all
 complete -c inline -n '__fish_seen_subcommand_from config' -l markdown
-complete -c inline -n '__fish_seen_subcommand_from bench' -a 'model trace context' -F
+complete -c inline -n '__fish_seen_subcommand_from bench' -a 'model trace context cache' -F
 for flag in json neighbour check refresh no-speculation
     complete -c inline -n '__fish_seen_subcommand_from bench' -l $flag
 end
-for option in runs only line column type keys rate edits max-prompt-tokens lines-before lines-after lines
+for option in runs only line column type keys rate edits max-prompt-tokens lines-before lines-after lines entries writers seconds
     complete -c inline -n '__fish_seen_subcommand_from bench' -l $option -x
 end
 complete -c inline -n '__fish_seen_subcommand_from bench' -l text -r

@@ -1,0 +1,16 @@
+/* `inline cache ...`: its subcommands, one function each. argv[0] is the subcommand's name. */
+#ifndef CLI_CACHE_H
+#define CLI_CACHE_H
+
+#include "cli/cli.h"
+
+int cli_cache_stats(int argc, char **argv, const struct settings *s);
+int cli_cache_clear(int argc, char **argv, const struct settings *s);
+int cli_cache_verify(int argc, char **argv, const struct settings *s);
+
+struct json_value;
+/* Ask the running daemon (serve/ask.h). ERR_NOT_FOUND: there is none. */
+MUST_CHECK enum err cli_cache_ask(const struct settings *s, const char *path, const char *body,
+                                  struct json_value **answer, struct errmsg *msg);
+
+#endif

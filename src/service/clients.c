@@ -1,0 +1,74 @@
+/* Clients in one array, the least recently used replaced; when all together hold too much, it goes as well.
+ */
+#include "service/clients.h"
+
+#include "base/mem.h"
+
+#define CLIENTS_MAX   32 /* editors that work at the same time */
+#define DOCUMENTS_OF  8  /* that one of them goes to and fro between */
+#define CLIENTS_BYTES ((size_t)64 << 20)
+
+struct entry {
+    uint64_t client;
+    struct documents *docs; /* null: free */
+    uint64_t last_use;
+};
+
+struct clients {
+    struct entry entries[CLIENTS_MAX];
+    uint64_t n_uses;
+};
+
+struct clients *clients_new(void)
+{
+    return MEM_NEW(struct clients);
+}
+
+void clients_free(struct clients **c)
+{
+    if (!*c) return;
+    for (int i = 0; i < CLIENTS_MAX; i++) documents_free(&(*c)->entries[i].docs);
+    mem_free(*c);
+    *c = NULL;
+}
+
+struct documents *clients_documents(struct clients *c, uint64_t client)
+{
+    struct entry *oldest = &c->entries[0];
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+        struct entry *e = &c->entries[i];
+        if (e->docs && e->client == client) {
+            e->last_use = ++c->n_uses;
+            return e->docs;
+        }
+        if (e->last_use < oldest->last_use) oldest = e;
+    }
+    documents_free(&oldest->docs);
+    *oldest = (struct entry){.client = client, .docs = documents_new(), .last_use = ++c->n_uses};
+    return oldest->docs;
+}
+
+/* Forget what was not used for longest, but for `keep`, until all fits. */
+static void bound(struct clients *c, const struct documents *keep)
+{
+    for (;;) {
+        struct entry *oldest = NULL;
+        size_t n_bytes = 0;
+        for (int i = 0; i < CLIENTS_MAX; i++) {
+            struct entry *e = &c->entries[i];
+            if (!e->docs) continue;
+            n_bytes += documents_bytes(e->docs);
+            if (e->docs != keep && (!oldest || e->last_use < oldest->last_use)) oldest = e;
+        }
+        if (n_bytes <= CLIENTS_BYTES || !oldest) return;
+        documents_free(&oldest->docs);
+        *oldest = (struct entry){0};
+    }
+}
+
+struct open_document *clients_document(struct clients *c, struct documents *docs, const char *path,
+                                       const char *text, size_t len, size_t cursor)
+{
+    bound(c, docs);
+    return documents_recognise(docs, path, text, len, cursor, DOCUMENTS_OF);
+}

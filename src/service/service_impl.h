@@ -1,0 +1,329 @@
+/* What the files of the service share; nobody else includes this.
+ *
+ *     service.c        tickets: who asks, what is superseded, shed or shared, when answers are given
+ *     service_run.c    runs: one computation, of which several tickets may await the answer
+ *     service_model.c  models: loading, states, lists
+ *     service_cache.c  answers from caches, and into them
+ *     service_prefetch.c  what is likely to be asked next
+ *     service_mail.c   what engine threads and loaders tell the loop
+ *     service_watch.c  metrics
+ *
+ * A ticket has a run or an outcome of its own; a run has jobs, one for each candidate, each on the scheduler
+ * of the run's model. Threads: everything is the loop's except the mail box and, between submission and its
+ * last mail, what a job's comment says. */
+#ifndef SERVICE_SERVICE_IMPL_H
+#define SERVICE_SERVICE_IMPL_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "service/clients.h"
+#include "complete/generation.h"
+#include "service/projects.h"
+#include "complete/prompt.h"
+#include "service/replay.h"
+#include "service/service.h"
+#include "service/snapshot.h"
+#include "service/sources.h"
+#include "context/fim.h"
+#include "infer/scheduler.h"
+#include "store/store.h"
+
+struct library_entry;
+struct model;
+
+/* service_answer.cache and cache_miss; the order in which they are told. */
+enum service_cache_source {
+    CACHE_MEMORY,
+    CACHE_TYPED,
+    CACHE_IN_FLIGHT,
+    CACHE_DISK,
+    CACHE_PROJECT,
+    CACHE_TEAM,
+    CACHE_N_SOURCES
+};
+enum service_cache_miss {
+    MISS_NEW,
+    MISS_OTHER,
+    MISS_SHORT,
+    MISS_EDITED,
+    MISS_EVICTED,
+    MISS_LONG,
+    MISS_OFF,
+    MISS_N
+};
+_Static_assert(CACHE_N_SOURCES == SERVICE_CACHE_SOURCES && MISS_N == SERVICE_CACHE_MISSES, "service.h");
+const char *service_cache_source_name(enum service_cache_source source);
+const char *service_cache_miss_name(enum service_cache_miss miss);
+
+/* ---- Mail (service_mail.c) ---- */
+
+struct service_job;
+struct service_loaded;
+
+enum service_mail_kind {
+    SERVICE_MAIL_TEXT,  /* a piece of a job's answer */
+    SERVICE_MAIL_DONE,  /* a job is over; it is the loop's again */
+    SERVICE_MAIL_LOADED /* a model is, or is not */
+};
+
+struct service_mail {
+    struct service_mail *next;
+    enum service_mail_kind kind;
+    struct service_job *job;
+    struct service_loaded *model;
+    size_t len;
+    char text[]; /* [len] */
+};
+
+struct service_box {
+    pthread_mutex_t lock;
+    struct service_mail *first, **last; /* oldest first; under lock */
+    void (*wake)(void *ctx);            /* any thread; called when mail comes into an empty box */
+    void *ctx;
+};
+
+void service_mail_open(struct service_box *b, void (*wake)(void *ctx), void *ctx);
+void service_mail_close(struct service_box *b);
+/* False: no memory for the text (never without one). */
+bool service_mail_post(struct service_box *b, enum service_mail_kind kind, struct service_job *job,
+                       struct service_loaded *model, const char *text, size_t len);
+struct service_mail *service_mail_take(struct service_box *b); /* all of it; each freed with mem_free */
+
+/* ---- Models (service_model.c) ---- */
+
+#define SERVICE_MODELS_MAX 8 /* loaded at once */
+
+/* Prompts are laid out anew with each keystroke: their tokens are kept for the documents in use. */
+#define SERVICE_MEMOS 16
+struct service_memo {
+    uint64_t document; /* hash; 0: free */
+    uint64_t last_use;
+    struct fim_memo memo;
+};
+
+struct service_loaded {
+    char *name, *path; /* owned; path "" if there is no such model */
+    enum service_state state;
+    struct errmsg error;
+    int64_t bytes, started_ns, failed_ns;
+    struct service *service;
+    pthread_t loader;
+    bool has_loader; /* to be joined */
+    /* The loader's until it has posted SERVICE_MAIL_LOADED. */
+    struct model *model; /* a reference */
+    struct scheduler *scheduler;
+    struct fim fim;
+    const char *isa;
+    double load_ms;
+    char key[33]; /* of the content */
+    /* The loop's. */
+    uint64_t maker; /* that the store was told of last */
+    /* The engine thread's. */
+    struct service_memo memos[SERVICE_MEMOS];
+    uint64_t n_memo_uses;
+};
+
+struct service_models {
+    struct service_loaded *loaded[SERVICE_MODELS_MAX]; /* [0]: the default */
+    int32_t n_loaded;
+    struct library_entry *installed; /* as of listed_ns */
+    int32_t n_installed;
+    int64_t listed_ns;
+};
+
+void service_model_init(struct service *s);  /* starts to load the default */
+void service_model_stop(struct service *s);  /* waits for loaders and engine threads */
+void service_model_clear(struct service *s); /* after that */
+void service_model_on_loaded(struct service_loaded *m);
+/* The model that serves requests for `name`, ready to be used; else null and why. Loads it if it is
+ * installed; tries a failed one again after a while. */
+struct service_loaded *service_model_use(struct service *s, const char *name, struct errmsg *why);
+
+/* ---- Runs (service_run.c) ---- */
+
+/* One candidate. From submission until SERVICE_MAIL_DONE it is the engine thread's, but for `handle`. */
+struct service_job {
+    struct service_run *run;
+    int32_t index;
+    struct scheduler_job *handle; /* the loop's */
+    struct generation generation;
+    struct sampler_params sampling;
+    struct buf out;
+    enum complete_stop stop;
+    int32_t word;        /* of the stop texts, or -1 */
+    bool has_generation; /* it was begun */
+    enum err err;
+    struct scheduler_report report;
+    double post_ms;
+};
+
+struct service_run {
+    struct service_run *next;
+    struct service_loaded *model;
+    struct snapshot snapshot;
+    enum service_priority priority;
+    uint64_t client, document; /* of the first asker, for the scheduler */
+    int32_t n_tickets;
+    bool was_shared, is_over, is_cancelled;
+    struct service_job *jobs; /* [snapshot.n_candidates] */
+    int32_t n_unfinished;
+    struct buf text; /* of candidate 0 as far as it is certain */
+    /* Caches (service_cache.c). */
+    uint64_t maker;              /* 0: the answer is not to be kept */
+    struct sources *sources;     /* owned; null: of a raw prompt */
+    struct memory_entry *entry;  /* that waits for the answer; or null */
+    struct store_lookup *lookup; /* below memory; or null */
+    bool is_put_off;             /* it starts when the lookup has found nothing */
+    struct buf record; /* the answer as caches keep it, once the run is over; empty: it is not kept */
+    bool is_found;     /* by this source: `found` is the answer, not the jobs' */
+    enum service_cache_source found_source;
+    struct replay found;
+    /* Engine thread's until the run is over; built by the first job. */
+    struct prompt prompt;
+    bool is_prompt_built;
+};
+
+/* Takes the snapshot, also on failure. */
+MUST_CHECK enum err service_run_new(struct service *s, struct service_loaded *m, struct snapshot *take,
+                                    enum service_priority priority, uint64_t client, uint64_t document,
+                                    struct service_run **out);
+/* A run that answers this snapshot too, or null. */
+struct service_run *service_run_find(const struct service *s, const struct service_loaded *m,
+                                     const struct snapshot *snapshot);
+void service_run_start(struct service_run *run);
+void service_run_cancel(struct service_run *run);
+void service_run_on_mail(struct service *s, const struct service_mail *mail);
+/* The answer of a run that is over: outcome, message, candidates, timings. `candidates` is room for
+ * SERVICE_CANDIDATES_MAX. */
+void service_run_answer(const struct service_run *run, struct service_candidate *candidates,
+                        struct service_answer *out);
+void service_run_sweep(struct service *s, bool all); /* free those that nobody needs; or all */
+
+/* ---- Caches (service_cache.c) ---- */
+
+/* Answer a ticket's question from memory: then takes the snapshot and gives the ticket t->found. Else says
+ * why not. */
+bool service_cache_find(struct service *s, struct service_loaded *m, struct snapshot *take,
+                        struct service_ticket *t);
+/* A run under way whose text so far begins with what was typed since it was asked; or null. */
+struct service_run *service_cache_find_run(const struct service *s, const struct service_loaded *m,
+                                           const struct snapshot *snapshot, size_t *n_typed);
+/* A new run: look below memory, let an entry follow edits until the answer comes. Takes the sources. */
+void service_cache_begin(struct service *s, struct service_run *run, struct sources *take);
+/* A run has been computed: keep its answer. */
+void service_cache_keep(struct service *s, struct service_run *run);
+/* The run's answer to the question of a ticket that joined it after typing: t->found; or false. */
+bool service_cache_take(struct service_run *run, struct service_ticket *t);
+void service_cache_end(struct service *s, struct service_run *run); /* the run is about to be freed */
+
+/* ---- Prefetch (service_prefetch.c) ---- */
+
+#define SERVICE_PREFETCHED 64 /* that are remembered, to tell which were asked for */
+#define SERVICE_PLACES     64 /* documents of which it is known where somebody worked last */
+
+struct service_place {
+    uint64_t document; /* 0: free */
+    size_t cursor;
+};
+
+struct service_prefetches {
+    uint64_t keys[SERVICE_PREFETCHED];
+    int32_t next;
+    int64_t n, n_used;
+    struct service_place places[SERVICE_PLACES];
+    int32_t next_place;
+    int64_t power_ns; /* when it was asked where the power comes from */
+    bool is_on_battery;
+};
+
+/* An answer is given to somebody: compute what may be asked when it is accepted. */
+void service_prefetch(struct service *s, const struct service_ticket *t, const struct service_answer *a);
+/* Somebody asks in a document, here. */
+void service_prefetch_place(struct service *s, uint64_t document, size_t cursor);
+/* This was computed ahead. */
+void service_prefetch_remember(struct service *s, uint64_t key);
+/* Somebody asks this; whether it was prefetched is counted. */
+void service_prefetch_note(struct service *s, uint64_t key);
+
+/* ---- Metrics (service_watch.c) ---- */
+
+#define SERVICE_N_OUTCOMES (SERVICE_ERROR + 1)
+#define SERVICE_N_EVENTS   (SERVICE_DISMISSED + 1)
+
+enum service_stage { STAGE_QUEUE, STAGE_CONTEXT, STAGE_PROMPT, STAGE_PREDICT, STAGE_POST, N_STAGES };
+enum service_source { SOURCE_REUSED, SOURCE_RESTORED, SOURCE_MOVED, SOURCE_COMPUTED, N_SOURCES };
+
+struct service_watch { /* all null without metrics */
+    struct metric *outcomes[SERVICE_N_OUTCOMES], *cancelled;
+    struct metric *seconds, *stages[N_STAGES];
+    struct metric *prompt_tokens[N_SOURCES], *predicted, *drafted, *accepted;
+    struct metric *events[SERVICE_N_EVENTS];
+    struct metric *found[CACHE_N_SOURCES], *missed[MISS_N];
+};
+
+void service_watch_init(struct service *s);
+void service_watch_answer(struct service_watch *w, const struct service_answer *a);
+void service_watch_source(struct service *s, const struct service_ticket *t);
+void service_watch_run(struct service_watch *w, const struct service_run *run);
+
+/* ---- Tickets (service.c) ---- */
+
+struct service_ticket {
+    struct service_ticket *prev, *next;
+    uint64_t number; /* in the order of submission */
+    void (*on_text)(void *ctx, const char *text, size_t len);
+    void (*on_done)(void *ctx, const struct service_answer *a);
+    void *ctx;
+    enum service_priority priority;
+    uint64_t client, document; /* hashes; document 0: not named */
+    int64_t start_ns;
+    bool is_automatic;
+    bool is_own;                  /* a prefetch of the service's own */
+    struct service_run *run;      /* null: it has an outcome of its own, or was found */
+    struct service_loaded *model; /* null: it got no further than that */
+    /* The question, if the ticket was found or joined a run after typing: */
+    struct snapshot snapshot;
+    struct sources *sources; /* owned; null: of a raw prompt, or the run has it */
+    size_t n_typed;       /* of the run's answer, before this was asked; 0: the run's question is this one */
+    struct replay *found; /* owned: the answer, from a cache; or null */
+    enum service_cache_source source; /* of the answer, if it has_source */
+    enum service_cache_miss miss;
+    bool has_joined;              /* a run that was under way */
+    bool has_source, has_miss;    /* neither: nothing is generated */
+    enum service_outcome outcome; /* if there is no run */
+    struct errmsg message;
+    const char *quiet;      /* why it gets no text, if there is no run and the outcome is OK; "" */
+    struct buf explanation; /* empty: not asked for */
+    double context_ms;      /* what choosing the context took */
+    size_t n_given;         /* bytes of run->text that on_text was given */
+};
+
+/* Names a request's document among all clients'; 0: it does not say. */
+uint64_t service_document(const struct service_request *r);
+/* A ticket of the service's own, for a prefetch. */
+struct service_ticket *service_ticket_own(struct service *s, uint64_t client, uint64_t document);
+/* A new ticket's question: answered from memory, or by a run. */
+void service_submit_snapshot(struct service *s, struct service_ticket *t, struct service_loaded *m,
+                             struct snapshot *take);
+
+struct service {
+    struct service_options o; /* models_dir, default_model and the engine's strings are owned copies */
+    struct pool *workers;     /* of all engines */
+    struct service_box box;
+    struct service_models models;
+    struct service_watch watch;
+    struct service_ticket *first, *last; /* in the order of submission */
+    int32_t n_tickets;
+    uint64_t next_number;
+    struct service_run *runs;
+    struct clients *clients;
+    struct projects *projects;
+    struct service_prefetches prefetches;
+    int64_t n_found[CACHE_N_SOURCES], n_missed[MISS_N];
+    bool is_draining;
+};
+
+#endif

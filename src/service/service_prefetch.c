@@ -1,0 +1,164 @@
+/* What is likely to be asked next, computed while nobody waits.
+ *
+ * Who is shown a suggestion most often types it or accepts it. Typing it needs no model (service_cache.c).
+ * When it is accepted whole, or has been typed to its end, the next question is asked behind it; at the end
+ * of a line, many go on to the next one. Both questions are known now. They run at the lowest priority: any
+ * request of a person makes them wait within a task's time (scheduler.h). */
+#include "service/service_impl.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "complete/chars.h"
+#include "complete/place.h"
+#include "context/syntax.h"
+#include "os/clock.h"
+#include "os/power.h"
+
+#define POWER_MS 30e3 /* how long the answer to where the power comes from is good */
+
+static bool may_prefetch(struct service *s)
+{
+    struct service_prefetches *p = &s->prefetches;
+    if (!s->o.store || s->is_draining || s->o.prefetch_mode == SERVICE_PREFETCH_OFF) return false;
+    if (s->o.prefetch_mode == SERVICE_PREFETCH_ON) return true;
+    if (!p->power_ns || clock_ms_since(p->power_ns) > POWER_MS) {
+        p->power_ns = clock_ns();
+        p->is_on_battery = power_is_on_battery();
+    }
+    return !p->is_on_battery;
+}
+
+void service_prefetch_note(struct service *s, uint64_t key)
+{
+    struct service_prefetches *p = &s->prefetches;
+    for (int i = 0; i < SERVICE_PREFETCHED; i++) {
+        if (p->keys[i] != key) continue;
+        p->keys[i] = 0;
+        p->n_used++;
+        return;
+    }
+}
+
+void service_prefetch_remember(struct service *s, uint64_t key)
+{
+    struct service_prefetches *p = &s->prefetches;
+    p->keys[p->next] = key;
+    p->next = (p->next + 1) % SERVICE_PREFETCHED;
+    p->n++;
+}
+
+/* ---- Where a document was worked in ---- */
+
+static struct service_place *place_of(struct service_prefetches *p, uint64_t document)
+{
+    for (int i = 0; i < SERVICE_PLACES; i++) {
+        if (p->places[i].document == document) return &p->places[i];
+    }
+    return NULL;
+}
+
+void service_prefetch_place(struct service *s, uint64_t document, size_t cursor)
+{
+    struct service_prefetches *p = &s->prefetches;
+    struct service_place *place = place_of(p, document);
+    if (!place) {
+        place = &p->places[p->next_place];
+        p->next_place = (p->next_place + 1) % SERVICE_PLACES;
+    }
+    *place = (struct service_place){document, cursor};
+}
+
+void service_prefetch_opened(struct service *s, const struct service_request *r)
+{
+    if (!may_prefetch(s)) return;
+    struct service_request own = *r;
+    const struct service_place *place = place_of(&s->prefetches, service_document(r));
+    own.cursor = place && place->cursor <= r->doc->text.len ? place->cursor : r->doc->text.len;
+    own.cursor = text_char_start(&r->doc->text, own.cursor);
+    own.priority = SERVICE_PREFETCH;
+    own.is_automatic = true;
+    service_submit(s, &own)->is_own = true;
+}
+
+/* ---- After an answer ---- */
+
+/* Whether nothing would be shown there. */
+static bool is_quiet(const struct snapshot *q)
+{
+    const struct language *l = q->rules.language;
+    const struct prompt_input *in = &q->input;
+    struct place place = {.before = in->before,
+                          .before_len = in->before_len,
+                          .after = in->after,
+                          .after_len = in->after_len,
+                          .language = l,
+                          .inside = syntax_place_at(l, in->before, in->before_len, in->before_len)};
+    return place_quiet(&place) != PLACE_NOT_QUIET;
+}
+
+static struct sources *copy_sources(const struct sources *from)
+{
+    if (!from) return NULL;
+    struct sources *copy = MEM_NEW(struct sources);
+    *copy = *from;
+    copy->place.sources = copy->shown;
+    return copy;
+}
+
+/* The same question with `text` before the cursor. */
+static void ask_after(struct service *s, const struct service_ticket *t, const struct snapshot *q,
+                      const struct sources *sources, const char *text, size_t len)
+{
+    struct snapshot next;
+    if (snapshot_take_after(q, text, len, &next)) return;
+    if (is_quiet(&next)) {
+        snapshot_clear(&next);
+        return;
+    }
+    struct service_ticket *own = service_ticket_own(s, t->client, t->document);
+    own->sources = copy_sources(sources);
+    service_submit_snapshot(s, own, t->model, &next);
+}
+
+/* The blanks at the beginning of the last line of a and b, one after the other. */
+static void add_indent(struct buf *out, const char *a, size_t a_len, const char *b, size_t b_len)
+{
+    const char *newline = b_len > 0 ? memrchr(b, '\n', b_len) : NULL;
+    if (newline) {
+        size_t from = (size_t)(newline - b) + 1;
+        buf_add(out, newline + 1, chars_blank_len(b + from, b_len - from));
+        return;
+    }
+    newline = a_len > 0 ? memrchr(a, '\n', a_len) : NULL;
+    size_t from = newline ? (size_t)(newline - a) + 1 : 0, n = chars_blank_len(a + from, a_len - from);
+    buf_add(out, a + from, n);
+    if (n == a_len - from) buf_add(out, b, chars_blank_len(b, b_len));
+}
+
+#define TEXT_MAX ((size_t)1 << 20)
+
+void service_prefetch(struct service *s, const struct service_ticket *t, const struct service_answer *a)
+{
+    const struct snapshot *q = t->found ? &t->snapshot : t->run ? &t->run->snapshot : NULL;
+    const struct sources *sources = t->found ? t->sources : t->run ? t->run->sources : NULL;
+    if (a->outcome != SERVICE_OK || a->n_candidates == 0 || a->candidates[0].len == 0) return;
+    if (!q || q->input.is_raw || t->priority > SERVICE_TYPING || q->limits.n_candidates > 1) return;
+    if (!may_prefetch(s)) return;
+    struct buf text;
+    buf_init(&text, TEXT_MAX);
+    for (size_t i = 0; i < a->candidates[0].len; i++) {
+        if (a->candidates[0].text[i] != '\r') buf_add_char(&text, a->candidates[0].text[i]);
+    }
+    ask_after(s, t, q, sources, text.data, text.len);
+    size_t len = text.len;
+    struct buf indent;
+    buf_init(&indent, TEXT_MAX);
+    add_indent(&indent, q->input.before, q->input.before_len, text.data, len);
+    buf_add_char(&text, '\n');
+    buf_add(&text, buf_str(&indent), indent.len);
+    if (indent.err) text.err = indent.err;
+    buf_clear(&indent);
+    if (!text.err && text.data[len - 1] != '\n') ask_after(s, t, q, sources, text.data, text.len);
+    buf_clear(&text);
+}
