@@ -40,6 +40,8 @@ static enum err open_compute(struct engine *e, const struct engine_options *o, s
     enum err err = o->pool ? OK : engine_pool_new(o, &e->own_pool, msg);
     if (err) return err;
     e->c.pool = o->pool ? o->pool : e->own_pool;
+    err = pool_new(1, &e->caller, msg);
+    if (err) return err;
     int32_t n_threads = pool_threads(e->c.pool);
     e->c.kern = kern_select(o->isa);
     if (!e->c.kern)
@@ -111,6 +113,7 @@ void engine_close(struct engine **ep)
     kv_store_close(&e->kv_store);
     kv_pool_free(&e->kv_pool);
     pool_free(&e->own_pool);
+    pool_free(&e->caller);
     pages_release(e->c.scratch, e->scratch_total);
     model_unref(&e->model);
     mem_free(e);

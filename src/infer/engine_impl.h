@@ -18,6 +18,7 @@ struct engine {
     struct model *model; /* a reference */
     struct compute c;
     struct pool *own_pool; /* c.pool, or null: that is borrowed */
+    struct pool *caller;   /* of one thread, who calls: for what must not take the processors from others */
     size_t scratch_total;  /* bytes */
     struct forward *forward;
     int32_t n_batch;

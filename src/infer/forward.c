@@ -311,6 +311,11 @@ static void place_spans(struct forward *f, const struct forward_span *spans, int
     attention_begin(f->attention, f->places, f->n);
 }
 
+void forward_use_pool(struct forward *f, struct pool *pool)
+{
+    f->c.pool = pool;
+}
+
 enum err forward_run(struct forward *f, const struct forward_span *spans, int32_t n_spans, float *logits,
                      const struct limits *limits)
 {

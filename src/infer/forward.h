@@ -41,6 +41,9 @@ struct forward_span {
 MUST_CHECK enum err forward_run(struct forward *f, const struct forward_span *spans, int32_t n_spans,
                                 float *logits, const struct limits *limits);
 
+/* Passes run on these workers from now on (borrowed): at most as many as those that it was made with. */
+void forward_use_pool(struct forward *f, struct pool *pool);
+
 /* kv_rearrange with this model's rotations, on this pass's threads. */
 MUST_CHECK enum err forward_move_kv(struct forward *f, struct kv *kv, int32_t keep, const struct kv_run *runs,
                                     int32_t n_runs);

@@ -171,6 +171,7 @@ struct pass {
     int32_t n_jobs, n_spans, n_tokens, n_logits;
     int32_t room; /* tokens that still fit */
     bool has_prefill;
+    bool is_prefetch; /* all of it */
 };
 
 /* Add what j wants next. A job that has thereby become over, or failed, has no part in the pass. */
@@ -191,6 +192,7 @@ static void add_wish(struct scheduler *s, struct pass *p, struct scheduler_job *
     p->n_logits += want->n_logits;
     p->room -= want->n_tokens;
     if (want->is_prefill) p->has_prefill = true;
+    if (j->r.priority != SCHEDULER_PREFETCH) p->is_prefetch = false;
 }
 
 /* Tokens of prefill that a pass takes beside those that are decoded. */
@@ -204,7 +206,7 @@ static int32_t chunk_size(const struct scheduler *s, const struct pass *p)
 /* Decoding first, then prefill in the order of `running`. */
 static struct pass assemble(struct scheduler *s)
 {
-    struct pass p = {.room = max(s->engine->n_batch, LOGIT_ROWS)};
+    struct pass p = {.room = max(s->engine->n_batch, LOGIT_ROWS), .is_prefetch = true};
     int32_t n_decoding = 0, n = 0;
     while (n < s->n_running && !stands_still(s, s->running[n])) n++;
     for (int32_t i = 0; i < n; i++) {
@@ -240,9 +242,12 @@ static int64_t deadline_of(const struct scheduler *s, int32_t n_jobs)
 static enum err compute(struct scheduler *s, const struct pass *p)
 {
     struct limits limits = {.cancel = &s->interrupt, .deadline_ns = deadline_of(s, p->n_jobs)};
+    struct engine *engine = s->engine;
+    /* What nobody waits for leaves the other processors to those who type. */
+    forward_use_pool(engine->forward, p->is_prefetch ? engine->caller : engine->c.pool);
     scheduler_computing_begin(s, p->n_jobs);
     mem_guard_begin("a pass");
-    enum err e = forward_run(s->engine->forward, s->spans, p->n_spans, s->logits, &limits);
+    enum err e = forward_run(engine->forward, s->spans, p->n_spans, s->logits, &limits);
     mem_guard_end();
     scheduler_computing_end(s);
     s->n_passes++;
@@ -253,7 +258,7 @@ static enum err compute(struct scheduler *s, const struct pass *p)
 
 static void learn_speed(struct scheduler *s, const struct pass *p, double ms)
 {
-    if (!p->has_prefill || p->n_tokens < CHUNK_MIN) return;
+    if (!p->has_prefill || p->n_tokens < CHUNK_MIN || p->is_prefetch) return;
     double per_token = ms / p->n_tokens;
     if (s->ms_per_token <= 0) s->ms_per_token = per_token;
     s->ms_per_token += (per_token - s->ms_per_token) / 4;

@@ -19,6 +19,7 @@
 #include "service/service.h"
 #include "os/clock.h"
 #include "os/manager.h"
+#include "os/thread.h"
 #include "serve/api.h"
 #include "serve/daemon_lock.h"
 #include "serve/http.h"
@@ -367,6 +368,7 @@ enum err daemon_run(const struct daemon_options *o, struct errmsg *msg)
     if (!err) err = open_service(&d, msg);
     if (!err) {
         say_ready(&d);
+        thread_make_prompt();
         uv_run(&d.loop, UV_RUN_DEFAULT);
     }
     close_all(&d);

@@ -213,7 +213,7 @@ struct service_answer { /* views, valid during on_done */
     /* Where it was found: "memory", "typed" (part of an earlier answer was typed), "in-flight" (of one that
      * was being computed), "disk", "project", "team"; "": it was computed, because (cache_miss): "new",
      * "other" (than what was suggested was typed), "short" (what is known ends too early here), "edited",
-     * "evicted", "sampled" (by chance), "long" (line), "off"; both "" where nothing is generated. */
+     * "evicted", "long" (line), "off"; both "" where nothing is generated. */
     const char *cache, *cache_miss;
     const char *explanation; /* a JSON object (explain.h), if it was asked for; or null */
     struct service_timings timings;

@@ -121,28 +121,21 @@ static void ask_after(struct service *s, const struct service_ticket *t, const s
     service_submit_snapshot(s, own, t->model, &next);
 }
 
-/* The blanks at the beginning of the last line of a and b, one after the other. */
-static void add_indent(struct buf *out, const char *a, size_t a_len, const char *b, size_t b_len)
-{
-    const char *newline = b_len > 0 ? memrchr(b, '\n', b_len) : NULL;
-    if (newline) {
-        size_t from = (size_t)(newline - b) + 1;
-        buf_add(out, newline + 1, chars_blank_len(b + from, b_len - from));
-        return;
-    }
-    newline = a_len > 0 ? memrchr(a, '\n', a_len) : NULL;
-    size_t from = newline ? (size_t)(newline - a) + 1 : 0, n = chars_blank_len(a + from, a_len - from);
-    buf_add(out, a + from, n);
-    if (n == a_len - from) buf_add(out, b, chars_blank_len(b, b_len));
-}
-
 #define TEXT_MAX ((size_t)1 << 20)
+
+/* Whether the cursor would stand behind something, at the end of its line. */
+static bool ends_a_line(const struct prompt_input *in, const struct buf *text)
+{
+    bool is_end = in->after_len == 0 || in->after[0] == '\n';
+    if (text->len > 0) return is_end && text->data[text->len - 1] != '\n';
+    return is_end && in->before_len > 0 && in->before[in->before_len - 1] != '\n';
+}
 
 void service_prefetch(struct service *s, const struct service_ticket *t, const struct service_answer *a)
 {
     const struct snapshot *q = t->found ? &t->snapshot : t->run ? &t->run->snapshot : NULL;
     const struct sources *sources = t->found ? t->sources : t->run ? t->run->sources : NULL;
-    if (a->outcome != SERVICE_OK || a->n_candidates == 0 || a->candidates[0].len == 0) return;
+    if (a->outcome != SERVICE_OK || a->n_candidates == 0) return;
     if (!q || q->input.is_raw || t->priority > SERVICE_TYPING || q->limits.n_candidates > 1) return;
     if (!may_prefetch(s)) return;
     struct buf text;
@@ -150,15 +143,11 @@ void service_prefetch(struct service *s, const struct service_ticket *t, const s
     for (size_t i = 0; i < a->candidates[0].len; i++) {
         if (a->candidates[0].text[i] != '\r') buf_add_char(&text, a->candidates[0].text[i]);
     }
-    ask_after(s, t, q, sources, text.data, text.len);
-    size_t len = text.len;
-    struct buf indent;
-    buf_init(&indent, TEXT_MAX);
-    add_indent(&indent, q->input.before, q->input.before_len, text.data, len);
-    buf_add_char(&text, '\n');
-    buf_add(&text, buf_str(&indent), indent.len);
-    if (indent.err) text.err = indent.err;
-    buf_clear(&indent);
-    if (!text.err && text.data[len - 1] != '\n') ask_after(s, t, q, sources, text.data, text.len);
+    if (text.len > 0) ask_after(s, t, q, sources, text.data, text.len);
+    /* An indentation that the editor puts there is typed text like any other. */
+    if (ends_a_line(&q->input, &text)) {
+        buf_add_char(&text, '\n');
+        if (!text.err) ask_after(s, t, q, sources, text.data, text.len);
+    }
     buf_clear(&text);
 }

@@ -1,6 +1,8 @@
 /* The thread that searches the databases. */
 #include "store/store_impl.h"
 
+#include "os/thread.h"
+
 /* Looks in one database; false: it has nothing, or is not there. */
 static bool find_in(struct store *s, struct store_search *search, enum store_level level, uint64_t id)
 {
@@ -55,6 +57,7 @@ void *store_reader_run(void *store)
 {
     struct store *s = store;
     uint64_t n_opened = 0;
+    thread_make_prompt(); /* somebody waits for what it finds */
     for (;;) {
         pthread_mutex_lock(&s->lock);
         while (!s->to_read.first && !s->is_stopping) pthread_cond_wait(&s->reader.work, &s->lock);

@@ -63,7 +63,7 @@ static void check(const struct fim *fim, const struct asked *a, const char *reco
                   size_t n_typed, const char *text, const char *stop)
 {
     struct snapshot s = take(a);
-    struct record r = {.candidates = {generated(recorded, end)}, .n_candidates = 1};
+    struct record r = {.candidates = {generated(recorded, end)}, .n_candidates = 1, .room = 100};
     struct replay replay;
     bool ok = replay_record(fim, &s, &r, n_typed, &replay);
     assert_int_equal(ok, text != NULL);
@@ -122,6 +122,22 @@ static void test_limit(void **state)
     check(*state, &line, "1234567;\n", RECORD_LIMIT, 6, "7;", "line"); /* it is known */
 }
 
+/* After more than `room` bytes the prompt would have lost some of its beginning. */
+static void test_room(void **state)
+{
+    const struct asked line = {.before = "int x = co", .after = "\n", .extent = STOP_EXTENT_LINE};
+    struct snapshot s = take(&line);
+    struct record r = {.candidates = {generated("count(a);", RECORD_EOG)}, .n_candidates = 1, .room = 2};
+    struct replay replay;
+    assert_true(replay_record(*state, &s, &r, 2, &replay));
+    replay_clear(&replay);
+    r.room = 1;
+    assert_false(replay_record(*state, &s, &r, 2, &replay));
+    assert_true(replay_record(*state, &s, &r, 0, &replay));
+    replay_clear(&replay);
+    snapshot_clear(&s);
+}
+
 static void test_candidates(void **state)
 {
     const struct asked line = {.before = "int x = ", .after = "\n", .extent = STOP_EXTENT_LINE};
@@ -149,6 +165,7 @@ int main(void)
         cmocka_unit_test(test_rules_of_another_place),
         cmocka_unit_test(test_stop_texts_and_line_ends),
         cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_room),
         cmocka_unit_test(test_candidates),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
