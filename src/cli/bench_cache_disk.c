@@ -1,17 +1,21 @@
 /* The second and third levels: two full databases of 256 MB, one for everything and one of a project, looked
- * up as the daemon does it, through the store's threads from the question to its call back, while writers
- * with connections of their own write to both as fast as they were told.
+ * up as the daemon does it, through the store's threads from the question to its call back, while other
+ * processes write to both as fast as they were told.
  *
  * The project's records are in its database alone: a look-up there comes after one in the other that finds
  * nothing. What is read was written just before and is in the page cache. */
 #include "cli/bench_cache.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "cli/bench.h"
@@ -167,9 +171,9 @@ static enum err time_opening(const char *dir, double *ms, struct errmsg *msg)
 
 /* --- Writers ------------------------------------------------------------------------------------------ */
 
-/* Thread: its own. */
+/* A process of its own, as everybody who writes to a database beside the daemon. In shared memory. */
 struct writer {
-    pthread_t thread;
+    pid_t pid, parent;
     const char *dir;
     int64_t rate;
     uint64_t first; /* number of its next record */
@@ -183,7 +187,7 @@ static void write_paced(struct writer *w, struct disk_cache *const dbs[2], struc
     struct timespec next;
     clock_gettime(CLOCK_MONOTONIC, &next);
     const long pause_ns = (long)(1000000000 * (int64_t)n / w->rate);
-    while (!atomic_load_explicit(w->is_over, memory_order_relaxed) && !w->err) {
+    while (!atomic_load_explicit(w->is_over, memory_order_relaxed) && getppid() == w->parent && !w->err) {
         w->err = batch_fill(b, SET_WRITTEN, w->first, n);
         for (int i = 0; i < 2 && !w->err; i++) disk_cache_put(dbs[i], b->puts, n);
         w->first += (uint64_t)n;
@@ -194,9 +198,8 @@ static void write_paced(struct writer *w, struct disk_cache *const dbs[2], struc
     }
 }
 
-static void *run_writer(void *arg)
+static void run_writer(struct writer *w)
 {
-    struct writer *w = arg;
     struct disk_cache *dbs[2] = {0};
     struct batch b;
     int32_t n = w->rate < WRITER_BATCHES ? 1 : (int32_t)(w->rate / WRITER_BATCHES);
@@ -214,7 +217,6 @@ static void *run_writer(void *arg)
         disk_cache_close(&dbs[i]);
     }
     batch_free(&b);
-    return NULL;
 }
 
 struct writers {
@@ -224,17 +226,27 @@ struct writers {
     int64_t start_ns;
 };
 
+/* Before there are threads. */
 static enum err writers_start(struct writers *w, const struct bench_cache_plan *plan, const char *dir,
                               struct errmsg *msg)
 {
+    pid_t parent = getpid();
     atomic_init(&w->is_over, false);
     w->start_ns = clock_ns();
     for (int64_t i = 0; i < plan->n_writers; i++) {
         struct writer *writer = &w->list[i];
-        *writer = (struct writer){
-            .dir = dir, .rate = plan->rate, .first = (uint64_t)i << 32, .is_over = &w->is_over};
-        if (thread_create(&writer->thread, run_writer, writer))
-            return err_set(msg, ERR_LIMIT, "cannot start a thread");
+        *writer = (struct writer){.parent = parent,
+                                  .dir = dir,
+                                  .rate = plan->rate,
+                                  .first = (uint64_t)i << 32,
+                                  .is_over = &w->is_over};
+        pid_t pid = fork();
+        if (pid < 0) return err_set(msg, ERR_LIMIT, "cannot start another process");
+        if (pid == 0) {
+            run_writer(writer);
+            _exit(0);
+        }
+        writer->pid = pid;
         w->n++;
     }
     return OK;
@@ -246,7 +258,7 @@ static enum err writers_stop(struct writers *w, struct bench_cache_report *out, 
     atomic_store_explicit(&w->is_over, true, memory_order_relaxed);
     out->written_seconds = clock_ms_since(w->start_ns) / 1000;
     for (int32_t i = 0; i < w->n; i++) {
-        pthread_join(w->list[i].thread, NULL);
+        while (waitpid(w->list[i].pid, NULL, 0) < 0 && errno == EINTR) continue;
         out->n_written += w->list[i].n_written;
         out->n_failed += w->list[i].n_failed;
         if (!err) err = w->list[i].err;
@@ -265,13 +277,14 @@ struct loop {
     int32_t n_found;
 };
 
+/* Signals without the lock: a loop that took the processor from this thread would find it locked. */
 static void wake(void *ctx)
 {
     struct loop *l = ctx;
     pthread_mutex_lock(&l->lock);
     l->is_woken = true;
-    pthread_cond_signal(&l->woken);
     pthread_mutex_unlock(&l->lock);
+    pthread_cond_signal(&l->woken);
 }
 
 static void sleep_until_woken(struct loop *l)
@@ -346,19 +359,20 @@ static enum err measure_both(const struct bench_cache_plan *plan, const char *di
                               .wake = wake,
                               .ctx = &l};
     struct store *s = NULL;
-    struct writers *w = MEM_NEW(struct writers);
-    enum err err = store_new(&o, &s, msg);
+    struct writers *w = mmap(NULL, sizeof *w, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (w == MAP_FAILED) return err_set(msg, ERR_NOMEM, "not enough memory");
+    enum err err = writers_start(w, plan, dir, msg);
+    struct errmsg ignored;
+    if (!err) err = store_new(&o, &s, msg);
     if (!err) {
-        struct errmsg ignored;
-        err = writers_start(w, plan, dir, msg);
-        if (!err) err = measure(s, &l, plan, false, interrupted, &out->l2, msg);
+        thread_make_prompt(); /* as the daemon's loop */
+        err = measure(s, &l, plan, false, interrupted, &out->l2, msg);
         if (!err) err = measure(s, &l, plan, true, interrupted, &out->l3, msg);
-        enum err failure = writers_stop(w, out, err ? &ignored : msg);
-        if (!err) err = failure;
     }
+    enum err failure = writers_stop(w, out, err ? &ignored : msg);
     store_free(&s);
-    mem_free(w);
-    return err;
+    munmap(w, sizeof *w);
+    return err ? err : failure;
 }
 
 enum err bench_cache_disk(const struct bench_cache_plan *plan, const char *dir,

@@ -268,8 +268,8 @@ static struct memory_entry *entry_fill(struct memory_cache *m, struct memory_ent
     return e;
 }
 
-/* Let a key lead to its entry, and no longer to the one that it led to, which goes with its last key. What was
- * asked right there stays in front of what only passes by: it was generated with that place's rules. */
+/* Let a key lead to its entry, and no longer to the one that it led to, which goes with its last key. What
+ * was asked right there stays in front of what only passes by: it was generated with that place's rules. */
 static void key_publish(struct memory_cache *m, struct key *k)
 {
     struct tree_key t;

@@ -242,6 +242,7 @@ void store_put(struct store *s, uint64_t project, const char *bytes, size_t len)
                                     .len = len};
     pthread_mutex_lock(&s->lock);
     if (task.to_disk || task.to_project) store_queue_write(s, &task, bytes);
+    store_wake_writer(s);
     if (s->team) store_queue_share(s, bytes, len);
     pthread_mutex_unlock(&s->lock);
 }

@@ -9,7 +9,8 @@
  *   writer   everything that changes a database
  *
  * Each is started when there is something for it for the first time, and sleeps while there is nothing. None
- * has a lower priority: a thread that loses the processor while it holds the lock would hold up the loop. */
+ * has a lower priority: a thread that loses the processor while it holds the lock would hold up the loop. The
+ * writer only does not take the processor from the one that wakes it. */
 #ifndef STORE_STORE_IMPL_H
 #define STORE_STORE_IMPL_H
 
@@ -136,6 +137,7 @@ struct store {
 bool store_thread_wake(struct store *s, struct store_thread *t);
 /* Queue a copy of task with these bytes (len of them). Without memory it is lost, and counted as dropped. */
 void store_queue_write(struct store *s, const struct store_task *task, const char *bytes);
+void store_wake_writer(struct store *s); /* if there is something for it by now */
 void store_queue_share(struct store *s, const char *bytes, size_t len);
 
 /* A search is over: leave it to the loop, and what was found (search->found at search->level, or nothing) to

@@ -125,6 +125,10 @@ void store_queue_write(struct store *s, const struct store_task *task, const cha
     for (struct store_task *stalest; (stalest = tasks_drop(&s->to_write)); mem_free(stalest)) {
         count_dropped(s, stalest);
     }
+}
+
+void store_wake_writer(struct store *s)
+{
     if (store_writer_has_work(s)) (void)store_thread_wake(s, &s->writer); /* else it stays queued */
 }
 
@@ -167,4 +171,7 @@ void store_search_end(struct store *s, struct store_search *search)
     store_searches_add(&s->found, search);
     pthread_mutex_unlock(&s->lock);
     if (was_empty && s->wake) s->wake(s->ctx);
+    pthread_mutex_lock(&s->lock);
+    store_wake_writer(s); /* after those who wait for the answer */
+    pthread_mutex_unlock(&s->lock);
 }

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "os/clock.h"
+#include "os/thread.h"
 
 #define BATCH_MAX    256 /* tasks of one transaction, which takes some milliseconds then */
 #define TOUCHES_MAX  64  /* that wait; a hit or two a second make a batch each minute */
@@ -191,6 +192,7 @@ void *store_writer_run(void *store)
 {
     struct store *s = store;
     struct collected collected[DATABASES_SLOTS] = {0};
+    thread_make_batch(); /* whoever leaves it something to write goes on first */
     pthread_mutex_lock(&s->lock);
     for (;;) {
         bool is_done = !s->to_write.first && !s->to_wipe;
