@@ -69,7 +69,7 @@ class LoadTest(DaemonTest):
     def test_supersedes(self):
         """Clients that leave the connection open: the daemon itself gives up what was replaced."""
         model = slow_model.write(SLOW_TWIN_OF, self.home / "slow.gguf")
-        daemon = self.start_daemon(model=model).wait_ready()
+        daemon = self.start_daemon(model=model, env={"INLINE_CACHE_PREFETCH": "off"}).wait_ready()
         report = self.load(daemon, "--keep-open", "--seconds", 3, "--clients", 4, "--rate", 20)
         self.check_all_answered(report)
         self.assertGreater(report["superseded"], 0)
