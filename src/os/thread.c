@@ -63,7 +63,7 @@ struct attributes {
     uint64_t runtime, deadline, period;
 };
 
-/* With a slice of 1 ms instead of some 3 ms, which still is longer than its bursts of work, its deadline is
+/* With a slice of 0.1 ms instead of some 3 ms its deadline is
  * near whenever it wakes, which is what Linux chooses by (EEVDF, Stoica and Abdel-Wahab 1995; slices of one's
  * own since 6.12). Older kernels ignore it.
  */
@@ -71,7 +71,7 @@ void thread_make_prompt(void)
 {
     const uint64_t reset_on_fork = 1; /* threads that this one starts are as usual */
     struct attributes a = {
-        .size = sizeof a, .policy = SCHED_OTHER, .flags = reset_on_fork, .runtime = 1000000};
+        .size = sizeof a, .policy = SCHED_OTHER, .flags = reset_on_fork, .runtime = 100000};
     a.nice = getpriority(PRIO_PROCESS, 0);
     (void)syscall(SYS_sched_setattr, 0, &a, 0);
 }
