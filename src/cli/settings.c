@@ -95,11 +95,11 @@ static const struct row rows[] = {
     {"cache.kv_mb", NULL, NULL, INTEGER, FIELD(kv_mb), "1000", 0, 1 << 20, NULL,
      "megabytes of computed text (KV) kept on disk, so that a file that was completed before is not read "
      "again; the least recently used goes first; 0: nothing is kept"},
-    {"cache.memory_mb", NULL, NULL, INTEGER, FIELD(memory_mb), "32", 0, 65536, NULL,
+    {"cache.memory_mb", NULL, NULL, INTEGER, FIELD(memory_mb), "16", 0, 65536, NULL,
      "megabytes of suggestions that the daemon keeps in memory; 0: none"},
     {"cache.disk_mb", NULL, NULL, INTEGER, FIELD(disk_mb), "256", 0, 1 << 20, NULL,
      "megabytes of suggestions kept on disk, of all files; the least recently used go first; 0: none"},
-    {"cache.projects_mb", NULL, NULL, INTEGER, FIELD(projects_mb), "512", 0, 1 << 20, NULL,
+    {"cache.projects_mb", NULL, NULL, INTEGER, FIELD(projects_mb), "192", 0, 1 << 20, NULL,
      "megabytes of suggestions kept on disk in databases of their own for the projects worked in lately, all "
      "of them together; 0: none"},
     {"cache.team", NULL, NULL, SECRET, FIELD(team), "", 0, 0, NULL,

@@ -137,7 +137,7 @@ struct service_request {
     bool wants_explanation;
 
     /* Either a place in a document: one that the client keeps open ... */
-    struct documents *docs;
+    struct documents *docs;    /* not edited any more after service_free, which caches would be told of */
     struct open_document *doc; /* of docs; null: text */
     /* ... or text that it shows: lines around the cursor, or all of it ... */
     const char *text; /* UTF-8; null: use prompt */
