@@ -5,6 +5,7 @@ import os
 import time
 import unittest
 
+import slow_model
 from editor import INLINE, EditorTest
 from front import FIXTURES
 
@@ -39,9 +40,9 @@ class CacheTest(EditorTest):
             self.assertLess(time.monotonic(), deadline, stats)
             time.sleep(0.05)
 
-    def fill(self, n=5):
+    def fill(self, n=5, model=MODEL):
         """A daemon that keeps n completions on disk, and then ends."""
-        daemon = self.start_daemon(model=MODEL).wait_ready()
+        daemon = self.start_daemon(model=model).wait_ready()
         for i in range(n):
             self.complete(daemon, SOURCE + "a + " * i)
         self.wait_stats(lambda s: s["levels"]["disk"]["entries"] >= n)
@@ -212,9 +213,10 @@ class WithDaemon(CacheTest):
         self.assertFalse(self.database.exists())
 
     def test_answers_survive_the_daemon(self):
-        self.fill(1)
-        daemon = self.start_daemon(model=MODEL).wait_ready()
-        self.complete(daemon, SOURCE)
+        model = slow_model.write(MODEL, self.home / "slow.gguf")  # the disk is there first
+        self.fill(1, model)
+        daemon = self.start_daemon(model=model).wait_ready()
+        self.assertEqual(self.complete(daemon, SOURCE)["inline"]["cache"], "disk")
         stats = self.wait_stats(lambda s: s["levels"]["disk"]["asked"] >= 1)
         self.assertEqual(stats["levels"]["disk"]["found"], 1)
 
