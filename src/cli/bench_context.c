@@ -1,7 +1,8 @@
 /* `inline bench context`: how long it takes to get from a document to a prompt, and how much of a prompt
  * stays while somebody types. Cold: the text arrives, is checked, outlined, cut and tokenised. Edit: one more
  * character is typed into it. Anchor: the cursor goes elsewhere, so that the window and what goes with it are
- * chosen anew. Parse: what the outlines of long documents would cost by a syntax tree, which they do without. */
+ * chosen anew. Parse: what the outlines of long documents would cost by a syntax tree, which they do without.
+ */
 #include "cli/bench_context.h"
 
 #include <stdio.h>
