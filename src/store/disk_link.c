@@ -50,6 +50,10 @@ static const char tables_sql[] =
         SCHEMA_VERSION) ";"
                         "COMMIT";
 
+static const char delete_of_sql[] =
+    "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE id >= ?2 AND id < ?3 "
+    "AND maker = ?1 ORDER BY id LIMIT ?4)";
+
 static const char *const statements_sql[] = {
     [SQL_OF_LINE] = "SELECT id, record FROM answers WHERE line = ?1 ORDER BY id DESC LIMIT ?2",
     [SQL_BEGIN] = "BEGIN IMMEDIATE",
@@ -73,8 +77,7 @@ static const char *const statements_sql[] = {
     [SQL_ADD_GONE] = "INSERT OR REPLACE INTO gone SELECT ?1, 0 WHERE ?1 NOT IN (SELECT maker FROM makers)",
     [SQL_REMOVE_GONE] = "DELETE FROM gone WHERE maker = ?1",
     [SQL_MOVE_GONE] = "UPDATE gone SET next = ?2 WHERE maker = ?1",
-    [SQL_DELETE_OF] = "DELETE FROM answers WHERE id IN (SELECT id FROM answers WHERE id >= ?2 AND id < ?3 "
-                      "AND maker = ?1 ORDER BY id LIMIT ?4)",
+    [SQL_DELETE_OF] = delete_of_sql,
 };
 
 _Static_assert(sizeof statements_sql / sizeof *statements_sql == DISK_N_SQL, "one text for each");
