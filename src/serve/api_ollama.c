@@ -82,7 +82,7 @@ static void write_done(const struct api_run *r, const struct service_answer *a, 
     json_int(&j, "load_duration", 0);
     json_int(&j, "prompt_eval_count", t->n_prompt);
     json_int(&j, "prompt_eval_duration", ns(t->prompt));
-    json_int(&j, "eval_count", t->n_predicted);
+    json_int(&j, "eval_count", t->n_predicted > 0 ? t->n_predicted : c->n_tokens);
     json_int(&j, "eval_duration", ns(t->predict));
     if (a->outcome == SERVICE_SUPERSEDED) json_flag(&j, "superseded", true);
     api_run_write_inline(&j, a, c);

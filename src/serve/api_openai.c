@@ -24,12 +24,14 @@ static void begin_answer(struct json *j, const struct api_run *r, const char *mo
     json_str(j, "model", model);
 }
 
-static void write_usage(struct json *j, const struct service_timings *t)
+/* An answer from a cache has tokens that were generated before. */
+static void write_usage(struct json *j, const struct service_timings *t, const struct service_candidate *c)
 {
+    int32_t n_completion = t->n_predicted > 0 ? t->n_predicted : c->n_tokens;
     json_begin_object(j, "usage");
     json_int(j, "prompt_tokens", t->n_prompt);
-    json_int(j, "completion_tokens", t->n_predicted);
-    json_int(j, "total_tokens", t->n_prompt + t->n_predicted);
+    json_int(j, "completion_tokens", n_completion);
+    json_int(j, "total_tokens", t->n_prompt + n_completion);
     json_begin_object(j, "prompt_tokens_details");
     json_int(j, "cached_tokens", t->n_prompt - t->n_computed);
     json_end_object(j);
@@ -39,7 +41,7 @@ static void write_usage(struct json *j, const struct service_timings *t)
 /* What an answer says about all of it. */
 static void end_answer(struct json *j, const struct service_answer *a, const struct service_candidate *c)
 {
-    write_usage(j, &a->timings);
+    write_usage(j, &a->timings, c);
     if (a->outcome == SERVICE_SUPERSEDED) json_flag(j, "superseded", true);
     api_run_write_inline(j, a, c);
     json_end_object(j);
