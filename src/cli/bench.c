@@ -6,30 +6,19 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "base/nearest.h"
 #include "cli/cli.h"
 #include "model/model.h"
 #include "os/clock.h"
 #include "os/cpu.h"
 
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv, const struct settings *s);
-} subcommands[] = {
-    {"model", bench_model}, {"trace", bench_trace}, {"context", bench_context}, {"cache", bench_cache}};
-
 int cli_bench(int argc, char **argv, const struct settings *s)
 {
-    if (argc < 2) return cli_usage_error("say what to measure: inline bench model, trace, context or cache");
-    struct nearest nearest;
-    nearest_init(&nearest, argv[1]);
-    for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++) {
-        if (strcmp(subcommands[i].name, argv[1]) == 0) return subcommands[i].run(argc - 1, argv + 1, s);
-        nearest_offer(&nearest, subcommands[i].name);
-    }
-    if (nearest.best)
-        return cli_usage_error("bench has no command \"%s\"; did you mean %s?", argv[1], nearest.best);
-    return cli_usage_error("bench has no command \"%s\"; there are model, trace, context and cache", argv[1]);
+    static const struct cli_subcommand list[] = {{"model", bench_model},
+                                                 {"trace", bench_trace},
+                                                 {"context", bench_context},
+                                                 {"cache", bench_cache},
+                                                 {NULL, NULL}};
+    return cli_subcommand("bench", list, argc, argv, s);
 }
 
 /* --- The engine -------------------------------------------------------------------------------------- */

@@ -8,7 +8,6 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/nearest.h"
 #include "base/size.h"
 #include "cli/cache_files.h"
 #include "cli/meter.h"
@@ -19,23 +18,11 @@
 #define REPORT_LIMIT ((size_t)1 << 20)
 #define PATIENCE_MS  1000 /* nobody needs to be told how far something has come that takes less */
 
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv, const struct settings *s);
-} subcommands[] = {{"stats", cli_cache_stats}, {"clear", cli_cache_clear}, {"verify", cli_cache_verify}};
-
 int cli_cache(int argc, char **argv, const struct settings *s)
 {
-    if (argc < 2) return cli_usage_error("say what to do: inline cache stats, clear or verify");
-    struct nearest nearest;
-    nearest_init(&nearest, argv[1]);
-    for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++) {
-        if (strcmp(subcommands[i].name, argv[1]) == 0) return subcommands[i].run(argc - 1, argv + 1, s);
-        nearest_offer(&nearest, subcommands[i].name);
-    }
-    if (nearest.best)
-        return cli_usage_error("cache has no command \"%s\"; did you mean %s?", argv[1], nearest.best);
-    return cli_usage_error("cache has no command \"%s\"; there are stats, clear and verify", argv[1]);
+    static const struct cli_subcommand list[] = {
+        {"stats", cli_cache_stats}, {"clear", cli_cache_clear}, {"verify", cli_cache_verify}, {NULL, NULL}};
+    return cli_subcommand("cache", list, argc, argv, s);
 }
 
 enum err cli_cache_ask(const struct settings *s, const char *path, const char *body,

@@ -231,6 +231,38 @@ static int run_command(int argc, char **argv)
     return status;
 }
 
+/* "stats, clear LAST verify" */
+static void add_names(struct buf *out, const struct cli_subcommand *list, const char *last)
+{
+    for (const struct cli_subcommand *c = list; c->name; c++) {
+        const char *between = c == list ? "" : c[1].name ? ", " : last;
+        buf_printf(out, "%s%s", between, c->name);
+    }
+}
+
+int cli_subcommand(const char *group, const struct cli_subcommand *list, int argc, char **argv,
+                   const struct settings *s)
+{
+    struct nearest nearest;
+    struct buf names;
+    nearest_init(&nearest, argc > 1 ? argv[1] : "");
+    for (const struct cli_subcommand *c = list; argc > 1 && c->name; c++) {
+        if (strcmp(c->name, argv[1]) == 0) return c->run(argc - 1, argv + 1, s);
+        nearest_offer(&nearest, c->name);
+    }
+    if (nearest.best)
+        return cli_usage_error("%s has no command \"%s\"; did you mean %s?", group, argv[1], nearest.best);
+    buf_init(&names, HELP_LIMIT);
+    add_names(&names, list, argc > 1 ? " and " : " or ");
+    if (argc > 1) {
+        cli_usage_error("%s has no command \"%s\"; there are %s", group, argv[1], buf_str(&names));
+    } else {
+        cli_usage_error("say which: inline %s %s", group, buf_str(&names));
+    }
+    buf_clear(&names);
+    return CLI_USAGE;
+}
+
 int cli_main(int argc, char **argv)
 {
     /* A file size limit is then an error of write(2), with a message, instead of a silent death. */

@@ -36,6 +36,15 @@ int cli_lsp(int argc, char **argv, const struct settings *s);
 int cli_config(int argc, char **argv, const struct settings *s);
 int cli_cache(int argc, char **argv, const struct settings *s);
 
+/* A command that is a group of others, "inline GROUP NAME ...": runs the one that argv[1] names. The list
+ * ends with a null name. */
+struct cli_subcommand {
+    const char *name;
+    int (*run)(int argc, char **argv, const struct settings *s);
+};
+int cli_subcommand(const char *group, const struct cli_subcommand *list, int argc, char **argv,
+                   const struct settings *s);
+
 /* The whole program: parses the command line, loads settings, runs a command. */
 int cli_main(int argc, char **argv);
 

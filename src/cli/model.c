@@ -8,7 +8,6 @@
 #include "base/buf.h"
 #include "base/json.h"
 #include "base/mem.h"
-#include "base/nearest.h"
 #include "base/size.h"
 #include "model/catalogue.h"
 #include "model/gguf.h"
@@ -19,29 +18,13 @@
 
 #define LIST_LIMIT ((size_t)16 << 20)
 
-static const struct {
-    const char *name;
-    int (*run)(int argc, char **argv, const struct settings *s);
-} subcommands[] = {
-    {"list", cli_model_list}, {"pull", cli_model_pull},   {"import", cli_model_import},
-    {"info", cli_model_info}, {"check", cli_model_check}, {"pack", cli_model_pack},
-    {"rm", cli_model_rm},
-};
-
 int cli_model(int argc, char **argv, const struct settings *s)
 {
-    if (argc < 2)
-        return cli_usage_error("say what to do: inline model list, pull, import, info, check, pack or rm");
-    struct nearest nearest;
-    nearest_init(&nearest, argv[1]);
-    for (size_t i = 0; i < sizeof subcommands / sizeof *subcommands; i++) {
-        if (strcmp(subcommands[i].name, argv[1]) == 0) return subcommands[i].run(argc - 1, argv + 1, s);
-        nearest_offer(&nearest, subcommands[i].name);
-    }
-    if (nearest.best)
-        return cli_usage_error("model has no command \"%s\"; did you mean %s?", argv[1], nearest.best);
-    return cli_usage_error(
-        "model has no command \"%s\"; there are list, pull, import, info, check, pack and rm", argv[1]);
+    static const struct cli_subcommand list[] = {{"list", cli_model_list},     {"pull", cli_model_pull},
+                                                 {"import", cli_model_import}, {"info", cli_model_info},
+                                                 {"check", cli_model_check},   {"pack", cli_model_pack},
+                                                 {"rm", cli_model_rm},         {NULL, NULL}};
+    return cli_subcommand("model", list, argc, argv, s);
 }
 
 bool cli_model_open(const char *name, const struct settings *s, struct model **m)

@@ -6,12 +6,7 @@
  * request of a person makes them wait within a task's time (scheduler.h). */
 #include "service/service_impl.h"
 
-#include <string.h>
-
 #include "base/mem.h"
-#include "complete/chars.h"
-#include "complete/place.h"
-#include "context/syntax.h"
 #include "os/clock.h"
 #include "os/power.h"
 
@@ -83,20 +78,6 @@ void service_prefetch_opened(struct service *s, const struct service_request *r)
 
 /* ---- After an answer ---- */
 
-/* Whether nothing would be shown there. */
-static bool is_quiet(const struct snapshot *q)
-{
-    const struct language *l = q->rules.language;
-    const struct prompt_input *in = &q->input;
-    struct place place = {.before = in->before,
-                          .before_len = in->before_len,
-                          .after = in->after,
-                          .after_len = in->after_len,
-                          .language = l,
-                          .inside = syntax_place_at(l, in->before, in->before_len, in->before_len)};
-    return place_quiet(&place) != PLACE_NOT_QUIET;
-}
-
 static struct sources *copy_sources(const struct sources *from)
 {
     if (!from) return NULL;
@@ -112,7 +93,7 @@ static void ask_after(struct service *s, const struct service_ticket *t, const s
 {
     struct snapshot next;
     if (snapshot_take_after(q, text, len, &next)) return;
-    if (is_quiet(&next)) {
+    if (snapshot_is_quiet(&next)) {
         snapshot_clear(&next);
         return;
     }

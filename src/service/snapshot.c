@@ -273,16 +273,21 @@ enum err snapshot_take(const struct service_request *r, const struct snapshot_li
     return err ? err_set(msg, err, "cannot keep the request: %s", err_text(err)) : OK;
 }
 
-static enum stop_extent extent_after(const struct snapshot *s, const struct prompt_input *in)
+/* Where the window alone leads to. */
+static struct place place_of(const struct prompt_input *in, const struct language *l)
 {
-    const struct language *l = s->rules.language;
-    struct place place = {.before = in->before,
+    return (struct place){.before = in->before,
                           .before_len = in->before_len,
                           .after = in->after,
                           .after_len = in->after_len,
                           .language = l,
                           .inside = syntax_place_at(l, in->before, in->before_len, in->before_len)};
-    return place_extent(&place);
+}
+
+bool snapshot_is_quiet(const struct snapshot *s)
+{
+    struct place place = place_of(&s->input, s->rules.language);
+    return place_quiet(&place) != PLACE_NOT_QUIET;
 }
 
 enum err snapshot_take_after(const struct snapshot *s, const char *text, size_t len, struct snapshot *out)
@@ -302,7 +307,8 @@ enum err snapshot_take_after(const struct snapshot *s, const char *text, size_t 
     if (!err) {
         in.before = before.data;
         in.before_len = before.len;
-        if (s->is_extent_of_place) out->rules.extent = extent_after(s, &in);
+        struct place place = place_of(&in, s->rules.language);
+        if (s->is_extent_of_place) out->rules.extent = place_extent(&place);
         buf_init(&out->bytes, BYTES_MAX);
         put_document(&out->bytes, &in, out);
         err = finish(out, s->words, s->rules.n_words);

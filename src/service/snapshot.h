@@ -50,6 +50,8 @@ MUST_CHECK enum err snapshot_take(const struct service_request *r, const struct 
  * language. ERR_NOMEM. */
 MUST_CHECK enum err snapshot_take_after(const struct snapshot *s, const char *text, size_t len,
                                         struct snapshot *out);
+/* Of a document: whether nothing should be suggested there to somebody who did not ask (place.h). */
+bool snapshot_is_quiet(const struct snapshot *s);
 void snapshot_clear(struct snapshot *s); /* tolerates a zeroed one */
 bool snapshot_is_same(const struct snapshot *a, const struct snapshot *b);
 
