@@ -45,7 +45,7 @@ const struct cli_command cli_commands[] = {
      "      Read all of a model and verify it.\n"
      "  pack [MODEL] [--remove] [--json]\n"
      "      Write a model's weights in the layout that computing reads fastest, or delete that copy.\n"
-     "      pull and import do this by themselves (setting model.pack).\n"
+     "      pull and import do this by themselves (setting models.pack).\n"
      "  rm NAME [--yes]\n"
      "      Delete an installed model.\n",
      cli_model},

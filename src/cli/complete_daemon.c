@@ -14,7 +14,7 @@ bool complete_daemon_suits(const struct inline_request *r, const struct settings
 {
     /* Model and engine are those that the daemon was started with. The HTTP API has no window of its own, and
      * counts max_predict_ms from the first line's end, as llama-server does. */
-    return !settings_has_override(s, "model.") && !settings_has_override(s, "engine.") &&
+    return !settings_has_override(s, "models.") && !settings_has_override(s, "engine.") &&
            !settings_has_override(s, "context.") && !settings_has_override(s, "privacy.") &&
            r->max_prompt_tokens == 0 && r->max_predict_ms == 0;
 }

@@ -41,13 +41,29 @@ struct row {
 #define FIELD(f) offsetof(struct settings, f)
 
 static const struct row rows[] = {
-    {"model.default", "INLINE_MODEL", "--model", TEXT, FIELD(model), "", 0, 0, NULL,
+    {"models.main", "INLINE_MODEL", "--model", TEXT, FIELD(model), "", 0, 0, NULL,
      "model to use: a name or a path; unset: the best installed one"},
-    {"model.dir", NULL, NULL, TEXT, FIELD(models_dir), "", 0, 0, NULL,
+    {"models.instant", NULL, NULL, TEXT, FIELD(instant), "", 0, 0, NULL,
+     "a small model that answers while somebody types; models.main then answers when it is asked by hand, "
+     "and "
+     "in idle moments for what is typed next; unset: models.main does all"},
+    {"models.languages", NULL, NULL, TEXT, FIELD(languages), "", 0, 0, NULL,
+     "other models instead of models.main for some languages, as in python=NAME,rust=NAME"},
+    {"models.idle_s", NULL, NULL, INTEGER, FIELD(model_idle_s), "900", 0, 31536000, NULL,
+     "seconds without a request after which a model is unloaded; the next request loads it again; 0: never"},
+    {"models.lock", NULL, NULL, CHOICE, FIELD(lock), "off", 0, 0, "on off",
+     "keep the weights of loaded models in memory, whatever else needs it (mlock)"},
+    {"models.precision", NULL, "--precision", CHOICE, FIELD(precision), "auto", 0, 0,
+     "auto full mixed quantized",
+     "what F16 and BF16 weights are computed in: as they are, the most sensitive ones as they are and the "
+     "others in 8 bits, or 4 bits; auto: what fits into memory"},
+    {"models.eight_bit", NULL, NULL, CHOICE, FIELD(eight_bit), "q8_0", 0, 0, "q8_0 mxfp8",
+     "the 8-bit format of models.precision = mixed; mxfp8 is FP8 E4M3 with a scale for 32 weights"},
+    {"models.dir", NULL, NULL, TEXT, FIELD(models_dir), "", 0, 0, NULL,
      "directory of the installed models; unset: $XDG_DATA_HOME/inline/models"},
-    {"model.hub", "INLINE_HUB", NULL, TEXT, FIELD(hub), "https://huggingface.co", 0, 0, NULL,
+    {"models.hub", "INLINE_HUB", NULL, TEXT, FIELD(hub), "https://huggingface.co", 0, 0, NULL,
      "where `inline model pull` gets models that are named by catalogue name or hf: path"},
-    {"model.pack", NULL, NULL, CHOICE, FIELD(pack), "auto", 0, 0, "auto off",
+    {"models.pack", NULL, NULL, CHOICE, FIELD(pack), "auto", 0, 0, "auto off",
      "keep a copy of each model's weights in the layout that computing reads fastest"},
     {"engine.isa", "INLINE_ISA", "--isa", CHOICE, FIELD(isa), "", 0, 0,
      "exact ref avx2 avxvnni avx512 amx neon i8mm",
@@ -91,7 +107,7 @@ static const struct row rows[] = {
      "in "
      "prompts"},
     {"cache.packs_mb", NULL, NULL, INTEGER, FIELD(packs_mb), "8000", 1, 1 << 20, NULL,
-     "megabytes that the copies of model.pack may take on disk; the least recently used go first"},
+     "megabytes that the copies of models.pack may take on disk; the least recently used go first"},
     {"cache.kv_mb", NULL, NULL, INTEGER, FIELD(kv_mb), "1000", 0, 1 << 20, NULL,
      "megabytes of computed text (KV) kept on disk, so that a file that was completed before is not read "
      "again; the least recently used goes first; 0: nothing is kept"},
@@ -123,6 +139,19 @@ static const struct row rows[] = {
      "started, which leaves after 600"},
     {"batch.window_ms", NULL, NULL, INTEGER, FIELD(window_ms), "0", 0, 1000, NULL,
      "milliseconds that the first of several completions waits for others to be computed with it"},
+    {"limits.governor", NULL, NULL, CHOICE, FIELD(governor), "on", 0, 0, "on off",
+     "step back when the machine runs short of memory or processors, or runs on its battery; the following "
+     "limits hold all the same"},
+    {"limits.memory_mb", NULL, NULL, INTEGER, FIELD(limit_memory_mb), "0", 0, 1 << 24, NULL,
+     "megabytes that the daemon takes at most, its models' mapped weights included; 0: what the machine or "
+     "its "
+     "control group allows"},
+    {"limits.cpu_percent", NULL, NULL, INTEGER, FIELD(limit_cpu_percent), "100", 1, 100, NULL,
+     "share of all processors' time that the daemon takes at most, averaged over some seconds"},
+    {"limits.power", NULL, NULL, INTEGER, FIELD(power_percent), "100", 5, 100, NULL,
+     "share of full speed at which completions are computed"},
+    {"limits.battery_power", NULL, NULL, INTEGER, FIELD(battery_percent), "60", 5, 100, NULL,
+     "the same while the machine runs on its battery"},
     {"log.level", NULL, "--log-level", CHOICE, FIELD(log_level), "warn", 0, 0, "error warn info debug",
      "what is logged to stderr"},
     {"log.text", NULL, NULL, CHOICE, FIELD(log_text), "off", 0, 0, "on off",
@@ -156,7 +185,7 @@ static bool is_from_flag(const struct settings *s, int i)
     return s->origin[i][0] == '-';
 }
 
-/* "model.default" -> "INLINE_MODEL_DEFAULT". */
+/* "models.main" -> "INLINE_MODELS_MAIN". */
 static void variable_name(const struct row *row, char out[VARIABLE_MAX])
 {
     snprintf(out, VARIABLE_MAX, "INLINE_%s", row->key);
@@ -478,7 +507,7 @@ void settings_describe_markdown(struct buf *out)
         "`~/.config/inline/inline.conf`; `--config FILE` or `INLINE_CONFIG` names another), then from the\n"
         "environment, then from the command line; the last one wins. A wrong name or value is an error that\n"
         "says where it stands. `inline config` shows what is in force and where it came from.\n\n"
-        "```ini\n[model]\ndefault = qwen2.5-coder-1.5b\n\n[engine]\nthreads = 4\n```\n\n"
+        "```ini\n[models]\nmain = qwen2.5-coder-1.5b\n\n[engine]\nthreads = 4\n```\n\n"
         "| setting | environment | flag | default | meaning |\n|---|---|---|---|---|\n");
     for (int i = 0; i < N_ROWS; i++) {
         char variable[VARIABLE_MAX];

@@ -9,14 +9,20 @@
 
 #include "base/err.h"
 
-#define SETTINGS_COUNT 35
+#define SETTINGS_COUNT 46
 
 /* Strings are owned by the settings; "" means not set. */
 struct settings {
-    char *model;                  /* model.default: name or path */
-    char *models_dir;             /* model.dir: where installed models are; "": the data directory */
-    char *hub;                    /* model.hub: base URL that catalogue and hf: downloads come from */
-    char *pack;                   /* model.pack: "auto" or "off" */
+    char *model;                  /* models.main: name or path */
+    char *instant;                /* models.instant: name or path; "": none */
+    char *languages;              /* models.languages: "LANGUAGE=MODEL ..."; "": none */
+    char *models_dir;             /* models.dir: where installed models are; "": the data directory */
+    char *hub;                    /* models.hub: base URL that catalogue and hf: downloads come from */
+    char *pack;                   /* models.pack: "auto" or "off" */
+    int32_t model_idle_s;         /* models.idle_s; 0: never */
+    char *lock;                   /* models.lock: "on" or "off" */
+    char *precision;              /* models.precision: "auto", "full", "mixed" or "quantized" */
+    char *eight_bit;              /* models.eight_bit: "q8_0" or "mxfp8" */
     char *isa;                    /* engine.isa */
     int32_t threads;              /* engine.threads; 0: all */
     int32_t n_ctx;                /* engine.context; tokens */
@@ -46,6 +52,11 @@ struct settings {
     int32_t max_connections;      /* serve.max_connections */
     int32_t idle_exit_s;          /* serve.idle_exit_s; 0: never */
     int32_t window_ms;            /* batch.window_ms */
+    char *governor;               /* limits.governor: "on" or "off" */
+    int32_t limit_memory_mb;      /* limits.memory_mb; 0: none */
+    int32_t limit_cpu_percent;    /* limits.cpu_percent; 100: none */
+    int32_t power_percent;        /* limits.power */
+    int32_t battery_percent;      /* limits.battery_power */
     char *log_level;              /* log.level */
     char *log_text;               /* log.text: "on" or "off" */
     char *config;                 /* --config, or null; owned */

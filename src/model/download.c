@@ -252,7 +252,7 @@ static enum err check_space(struct download *d)
     char need[SIZE_TEXT_MAX], have[SIZE_TEXT_MAX];
     const char *slash = strrchr(d->request->path, '/');
     return err_set(d->msg, ERR_IO,
-                   "needs %s, %s free in %.*s; make room or choose another directory (model.dir)",
+                   "needs %s, %s free in %.*s; make room or choose another directory (models.dir)",
                    size_text(missing, need), size_text(free_bytes, have),
                    (int)(slash ? slash - d->request->path : 1), slash ? d->request->path : ".");
 }

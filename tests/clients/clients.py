@@ -87,7 +87,7 @@ class ClientTest(DaemonTest):
     def setUp(self):
         super().setUp()
         model = slow_model.write(self.fixture, self.home / "slow.gguf") if self.is_slow else self.fixture
-        self.write_settings(f"[model]\ndefault = {model}\n[engine]\nspeculation = off\n")
+        self.write_settings(f"[models]\nmain = {model}\n[engine]\nspeculation = off\n")
         self.start()
 
     def start(self):

@@ -95,11 +95,11 @@ class PackTest(FrontTest):
         self.assertEqual(self.files(), [])
 
     def test_off(self):
-        self.write_settings("[model]\npack = off\n")
+        self.write_settings("[models]\npack = off\n")
         self.succeeds("model", "import", QUANTIZED, "--name", "toy")
         self.assertEqual(self.files(), [])
         self.succeeds("model", "import", MODEL)  # and what has no packed form is imported without a word
-        self.fails("config", env={"INLINE_MODEL_PACK": "maybe"}, status=2, says="auto off")
+        self.fails("config", env={"INLINE_MODELS_PACK": "maybe"}, status=2, says="auto off")
 
     def test_ceiling(self):
         self.write_settings("[cache]\npacks_mb = 1\n")
@@ -119,7 +119,7 @@ class PackTest(FrontTest):
         self.succeeds("model", "pack", QUANTIZED)
         pack = self.packs / self.files()[0]
         os.utime(pack, (1, 1))
-        self.succeeds("complete", source, "--model", QUANTIZED, env={"INLINE_MODEL_PACK": "off"})
+        self.succeeds("complete", source, "--model", QUANTIZED, env={"INLINE_MODELS_PACK": "off"})
         self.assertEqual(pack.stat().st_mtime, 1)
         done = json.loads(self.succeeds("complete", source, "--model", QUANTIZED, "--json").out)
         self.assertGreater(done["timings"]["generated_tokens"], 0)

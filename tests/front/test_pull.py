@@ -244,10 +244,10 @@ class PullTest(FrontTest):
         if not mounted:
             self.skipTest("needs to mount a small tmpfs")
         self.addCleanup(subprocess.run, ["umount", str(directory)])
-        self.fails("model", "pull", self.url(), env={"INLINE_MODEL_DIR": str(directory)},
+        self.fails("model", "pull", self.url(), env={"INLINE_MODELS_DIR": str(directory)},
                    says=["needs 3.0 MB", "free in", str(directory)])
         self.assertEqual(list(directory.iterdir()), [])
-        self.fails("model", "import", self.large_file(), env={"INLINE_MODEL_DIR": str(directory)},
+        self.fails("model", "import", self.large_file(), env={"INLINE_MODELS_DIR": str(directory)},
                    says=["needs 3.0 MB"])
         self.assertEqual(list(directory.iterdir()), [])
 

@@ -58,19 +58,19 @@ class SettingsTest(FrontTest):
     def test_defaults(self):
         s = self.settings()
         self.assertEqual(s["engine.threads"], {"value": 0, "origin": "default"})
-        self.assertEqual(s["model.hub"]["value"], "https://huggingface.co")
+        self.assertEqual(s["models.hub"]["value"], "https://huggingface.co")
 
     def test_precedence(self):
-        path = self.write_settings("# mine\n[engine]\nthreads = 3\nisa = ref\n\n[model]\ndefault = toy\n")
+        path = self.write_settings("# mine\n[engine]\nthreads = 3\nisa = ref\n\n[models]\nmain = toy\n")
         s = self.settings()
         self.assertEqual(s["engine.threads"], {"value": 3, "origin": f"{path}:3"})
-        self.assertEqual(s["model.default"], {"value": "toy", "origin": f"{path}:7"})
+        self.assertEqual(s["models.main"], {"value": "toy", "origin": f"{path}:7"})
         s = self.settings(env={"INLINE_ENGINE_THREADS": "5", "INLINE_MODEL": "other"})
         self.assertEqual(s["engine.threads"], {"value": 5, "origin": "INLINE_ENGINE_THREADS"})
-        self.assertEqual(s["model.default"], {"value": "other", "origin": "INLINE_MODEL"})
+        self.assertEqual(s["models.main"], {"value": "other", "origin": "INLINE_MODEL"})
         s = self.settings("--threads=7", "--model", "third", env={"INLINE_THREADS": "5"})
         self.assertEqual(s["engine.threads"], {"value": 7, "origin": "--threads"})
-        self.assertEqual(s["model.default"]["value"], "third")
+        self.assertEqual(s["models.main"]["value"], "third")
         self.assertEqual(s["engine.isa"]["value"], "ref")
 
     def test_other_file(self):
@@ -93,7 +93,7 @@ class SettingsTest(FrontTest):
             ("[engine\nthreads = 4\n", [":1:", "neither"]),
             ("[engine]\njust words\n", [":2:", "neither"]),
             ("[engine]\nthreads = 1\nthreads = 2\n", [":3:", "twice"]),
-            ("[model]\ndefault = " + "x" * 500 + "\n", [":2:", "longer"]),
+            ("[models]\nmain = " + "x" * 500 + "\n", [":2:", "longer"]),
         ]
         for text, says in cases:
             with self.subTest(text=text[:40]):
