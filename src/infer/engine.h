@@ -20,6 +20,8 @@
 #include "infer/limits.h"
 #include "infer/sampler.h"
 #include "kern/kern.h"
+#include "model/precision.h"
+#include "model/residency.h"
 
 struct model;
 struct pool;
@@ -48,6 +50,12 @@ struct engine_options {
     const char *pack_dir; /* packed weights (model/weight_pack.h); "": the usual directory; null: not used */
     bool pack_build;      /* build them in the background where there are none */
     int64_t pack_bytes;   /* ceiling of the directory; 0: default */
+
+    enum precision precision; /* of F16 and BF16 weights (model/precision.h); needs packed weights */
+    enum kern_type eight_bit; /* of the mixed plan; 0: Q8_0 */
+    int64_t memory_bytes;     /* that the model may take, for PRECISION_AUTO; 0: not known */
+    bool read_ahead;          /* bring the weights into memory in the background (model/residency.h) */
+    bool lock;                /* and keep them there */
 };
 
 /* The workers that these options ask for, to be shared by engines. */
@@ -64,6 +72,19 @@ int32_t engine_threads(const struct engine *e);
 /* Keep the calling thread, which will use the engine, on its workers' processors. */
 void engine_place_caller(const struct engine *e);
 int64_t engine_kv_bytes(const struct engine *e); /* of KV in memory, of all sequences */
+/* Another budget: what is above it is evicted, least recently used first, but for sequences of running jobs.
+ */
+void engine_set_kv_bytes(struct engine *e, int64_t bytes);
+
+/* Memory that the engine itself has reserved and uses fully in time: scratch, logits of n_seqs sequences. */
+int64_t engine_scratch_bytes(const struct engine *e, int32_t n_seqs);
+
+/* Any thread, these four: */
+const struct precision_plan *engine_precision(const struct engine *e);
+void engine_residency(const struct engine *e, struct residency_state *out); /* zeros without read_ahead */
+int64_t engine_drop_weights(struct engine *e);                              /* residency_drop */
+/* The weights are still what was opened (model_check, weight_pack_check): ERR_IO and what to do. */
+MUST_CHECK enum err engine_check(const struct engine *e, struct errmsg *msg);
 
 /* Wait until the packed weights are in use, or cannot be. True if they are. */
 bool engine_wait_packed(struct engine *e);

@@ -13,14 +13,16 @@
 #include "infer/engine.h"
 
 struct scheduler;
+struct throttle;
 struct scheduler_job;
 
 enum scheduler_priority { SCHEDULER_ASKED, SCHEDULER_TYPING, SCHEDULER_WARMUP, SCHEDULER_PREFETCH };
 
 struct scheduler_options {
-    int32_t n_active; /* requests of people that run at once; 0: 16 */
-    int32_t n_seqs;   /* sequences, so documents whose KV stays at hand; 0: 32; more than n_active */
-    int32_t n_ctx;    /* tokens of each; 0: what the model was trained for */
+    int32_t n_active;          /* requests of people that run at once; 0: 16 */
+    int32_t n_seqs;            /* sequences, so documents whose KV stays at hand; 0: 32; more than n_active */
+    int32_t n_ctx;             /* tokens of each; 0: what the model was trained for */
+    struct throttle *throttle; /* borrowed: rests between passes (os/throttle.h); or null */
     double window_ms; /* hold the first request of a batch back for so long, that others may join; 0: not */
 };
 
@@ -39,6 +41,7 @@ struct scheduler_report {
     double prepare_ms; /* in `prepare` */
     enum err err;
     struct errmsg msg;
+    bool is_model_lost; /* FAILED because of engine_check: no other request will succeed */
 };
 
 struct scheduler_request {
@@ -71,6 +74,12 @@ struct scheduler_job *scheduler_submit(struct scheduler *s, const struct schedul
 void scheduler_cancel(struct scheduler *s, struct scheduler_job *job);
 /* The caller will not use the job again; cancels nothing. */
 void scheduler_release(struct scheduler_job **job);
+
+/* engine_set_kv_bytes before the next pass; any thread. */
+void scheduler_set_kv_bytes(struct scheduler *s, int64_t bytes);
+/* For what any thread may ask of it: engine_precision, engine_residency, engine_check, engine_drop_weights.
+ */
+struct engine *scheduler_engine(struct scheduler *s);
 
 /* For /slots and metrics: any thread. */
 struct scheduler_seq_state {

@@ -31,7 +31,9 @@ enum kern_type {
     KERN_IQ4_NL = 20,
     KERN_IQ4_XS = 23,
     KERN_BF16 = 30,
-    KERN_TYPE_END = 31 /* one past the highest; numbers between that are not listed are not supported */
+    KERN_MXFP8 = 64,   /* not in files: FP8 E4M3 in blocks of 32 with an E8M0 scale before them (OCP
+                        * Microscaling   Formats 1.0) */
+    KERN_TYPE_END = 65 /* one past the highest; numbers between that are not listed are not supported */
 };
 
 struct kern_type_info {
@@ -39,6 +41,7 @@ struct kern_type_info {
     int32_t block_len;   /* weights in a block */
     int32_t block_bytes; /* bytes of a block */
     bool is_quantized;   /* multiplied with 8-bit activations */
+    bool is_own;         /* not a format of GGUF files: only what we convert ourselves has it */
 };
 
 /* Null for a number that is not a supported format. */

@@ -11,6 +11,7 @@
 #include "base/err.h"
 #include "kern/kern.h"
 #include "model/arch.h"
+#include "os/file.h"
 
 struct gguf;
 struct tokenizer;
@@ -44,12 +45,21 @@ struct model {
     char *path;                     /* as given to model_open */
     char *name;                     /* general.name, else the file's base name */
     struct model_vector *converted; /* F32 copies of vectors that the file keeps otherwise; owned */
+    int fd;                         /* the open file, which the map is of */
+    struct file_id id;              /* of it when it was mapped */
     atomic_int refs;
 };
 
 /* Map and validate the file: every tensor that the architecture needs must be there with the right shape
  * and a supported format. ERR_UNSUPPORTED names an unknown architecture, tokenizer or format. */
 MUST_CHECK enum err model_open(const char *path, struct model **out, struct errmsg *msg);
+/* The file is still what was opened: ERR_IO where it was truncated, cannot be read any more, or was written
+ * to, so that what was computed with it is void; says what to do. (One that was deleted or replaced by
+ * another lives on in the map.) One fstat; any thread. */
+MUST_CHECK enum err model_check(const struct model *m, struct errmsg *msg);
+/* There is another file under its name now. */
+bool model_is_replaced(const struct model *m);
+
 struct model *model_ref(struct model *m);
 void model_unref(struct model **m); /* frees at zero and nulls the caller's pointer */
 

@@ -17,6 +17,7 @@
 #include "kern/kern.h"
 #include "model/model.h"
 
+struct precision_plan;
 struct weight_pack;
 
 enum weight_pack_state {
@@ -29,7 +30,9 @@ struct weight_pack_options {
     const char *dir;    /* null or "": $XDG_CACHE_HOME/inline/packs */
     bool build;         /* false: only use a pack that is there */
     bool is_foreground; /* somebody waits for it: build at normal priority */
-    int64_t max_bytes;  /* ceiling of the directory; 0: WEIGHT_PACK_MAX_BYTES */
+    const struct precision_plan
+        *precision;    /* which matrices are converted, and to what; copied; null: none */
+    int64_t max_bytes; /* ceiling of the directory; 0: WEIGHT_PACK_MAX_BYTES */
 };
 
 #define WEIGHT_PACK_MAX_BYTES                                                                                \
@@ -51,9 +54,14 @@ const char *weight_pack_path(const struct weight_pack *p);
 /* Wait until it is not building any more. */
 void weight_pack_wait(struct weight_pack *p);
 
-/* Where it is ready: set `packed` of w to its packed form if it has one, and give back the memory of the
- * plain one. w must be a copy of a matrix of the model, experts' matrices included. The pointers live as long
- * as the pack. */
+/* Nothing of it was lost since it was mapped (map_is_lost): else ERR_IO, and it should be removed. Any
+ * thread. */
+MUST_CHECK enum err weight_pack_check(const struct weight_pack *p, struct errmsg *msg);
+
+/* Where it is ready: set `packed` of w to its packed form if it has one (where the plan converts the matrix,
+ * also its format; for a format without a packed form its data and row_bytes), and give back the memory of
+ * the plain one. w must be a copy of a matrix of the model, experts' matrices included. The pointers live as
+ * long as the pack. */
 void weight_pack_apply(const struct weight_pack *p, struct kern_mat *w);
 
 /* Where it is ready: read all of it and pack the model again in memory, to compare. ERR_FORMAT: it is

@@ -37,6 +37,18 @@ MUST_CHECK enum err file_rename(const char *from, const char *to, struct errmsg 
 /* Size in bytes, or -1 if path is not a regular file. */
 int64_t file_size(const char *path);
 
+/* Which file it is and whether it was written to: two that are equal hold the same bytes, unless somebody set
+ * the times back. All zero: there is none. */
+struct file_id {
+    uint64_t device, inode;
+    int64_t size, written_ns, changed_ns; /* st_mtim, st_ctim */
+};
+struct file_id file_id(const char *path);
+struct file_id file_id_fd(int fd);
+bool file_id_is_same(const struct file_id *a, const struct file_id *b);
+/* Another file, rather than the same one with other bytes. */
+bool file_id_is_other(const struct file_id *a, const struct file_id *b);
+
 /* When path was last written or touched, in nanoseconds since 1970; -1 if there is no such file. */
 int64_t file_time_ns(const char *path);
 void file_touch(const char *path); /* sets that time to now; failures do not matter */

@@ -24,6 +24,11 @@ MUST_CHECK enum err pool_new_on(const char *cpus, int32_t n_threads, struct pool
 void pool_free(struct pool **pool); /* nobody may be in pool_run */
 int32_t pool_threads(const struct pool *pool);
 
+/* Use at most n of the threads from the next job on (1..pool_threads; others count as the nearest). Any
+ * thread. */
+void pool_set_active(struct pool *pool, int32_t n);
+int32_t pool_active(const struct pool *pool);
+
 /* Keep the calling thread on the pool's processors, as a worker would be. For threads that spend their life
  * in pool_run. */
 void pool_place_caller(const struct pool *pool);

@@ -19,6 +19,7 @@
 #include "context/documents.h"
 #include "context/fim.h"
 #include "infer/engine.h"
+#include "watch/governor.h"
 
 struct secrets;
 struct store;
@@ -35,8 +36,12 @@ enum service_prefetch {
 }; /* auto: not on battery */
 
 struct service_options {
-    const char *models_dir;    /* as library.h */
-    const char *default_model; /* name or path; "": library_default */
+    const char *models_dir;           /* as library.h */
+    const char *default_model;        /* name or path; "": library_default. The main model */
+    const char *instant_model;        /* answers those who type; "": the main one does */
+    const char *languages;            /* "python=NAME,rust=NAME": instead of the main one */
+    double model_idle_s;              /* then a model is unloaded; 0: never */
+    struct governor_options governor; /* n_threads and metrics are the service's to set */
     struct engine_options engine;
     int32_t n_ctx, n_active, n_seqs; /* scheduler.h */
     double window_ms;
@@ -59,6 +64,12 @@ MUST_CHECK enum err service_new(const struct service_options *o, struct service 
 /* No callback comes any more. Waits for the engine threads. */
 void service_free(struct service **s);
 void service_poll(struct service *s);
+/* When service_tick wants to be called next, on the clock of clock_ns; 0: not before something else happens.
+ */
+int64_t service_due_ns(const struct service *s);
+void service_tick(struct service *s);
+/* What the governor sees and does. */
+const struct governor *service_governor(const struct service *s);
 
 /* Take no more requests (they are answered UNAVAILABLE); when service_n_running is 0 all are finished. */
 void service_drain(struct service *s);
@@ -70,7 +81,8 @@ enum service_state {
     SERVICE_LOADING,
     SERVICE_READY,
     SERVICE_MODEL_FAILED,
-    SERVICE_INSTALLED /* not loaded */
+    SERVICE_INSTALLED, /* not loaded: never was, or is no more */
+    SERVICE_UNLOADING
 };
 
 struct service_model { /* views, valid until the next service call */
@@ -84,11 +96,22 @@ struct service_model { /* views, valid until the next service call */
     const char *fim_family, *fim_order, *fim_detected; /* fim.h; "" until ready */
     const char *isa;
     double load_ms;
+    const char *role;      /* "main", "instant", "language"; "": it was asked for by name */
+    const char *precision; /* precision_name of the plan in use; "" until ready */
+    int64_t n_loads;       /* so far, failed ones included */
+    int64_t n_requests;    /* that it keeps running now */
+    double idle_s;         /* since its last request; 0 while it has some */
+    int64_t weight_bytes, read_bytes, resident_bytes, kv_bytes; /* residency.h; 0 until ready */
 };
 /* [0] is the default model; then the other loaded ones; then the installed ones. The list is read anew from
  * disk at most once a second. A service without any model has n = 1: the default, failed, with the reason. */
 int32_t service_n_models(struct service *s);
 void service_model(struct service *s, int32_t i, struct service_model *out);
+
+/* Load a model now, also one that failed; or unload it when its requests are over. False: there is no model
+ * of that name ("": the main one). Requests for it wait, as for any that is being loaded. */
+bool service_load(struct service *s, const char *name);
+bool service_unload(struct service *s, const char *name);
 
 /* Tokens of a text and back, on the loop; false while that model ("": default) is not ready. tokens is
  * replaced. */
