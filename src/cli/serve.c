@@ -34,6 +34,9 @@ static struct service_options service_from(const struct settings *s, const struc
 {
     struct service_options o = {.models_dir = s->models_dir,
                                 .default_model = s->model,
+                                .instant_model = s->instant,
+                                .languages = s->languages,
+                                .model_idle_s = s->model_idle_s,
                                 .n_ctx = s->n_ctx,
                                 .n_active = s->sequences,
                                 .window_ms = s->window_ms,
@@ -58,6 +61,17 @@ static struct service_options service_from(const struct settings *s, const struc
         .pack_dir = cli_pack_dir(s),
         .pack_build = cli_pack_dir(s) != NULL,
         .pack_bytes = (int64_t)s->packs_mb * 1000000,
+        .eight_bit = strcmp(s->eight_bit, "mxfp8") == 0 ? KERN_MXFP8 : KERN_Q8_0,
+        .read_ahead = true,
+        .lock = strcmp(s->lock, "on") == 0,
+    };
+    (void)precision_parse(s->precision, &o.engine.precision); /* the settings allow only what it knows */
+    o.governor = (struct governor_options){
+        .is_off = strcmp(s->governor, "off") == 0,
+        .memory_limit = (int64_t)s->limit_memory_mb * 1000000,
+        .cpu_limit = s->limit_cpu_percent / 100.0,
+        .speed = s->power_percent / 100.0,
+        .battery_speed = s->battery_percent / 100.0,
     };
     return o;
 }

@@ -49,13 +49,15 @@ struct engine_options {
 
     const char *pack_dir; /* packed weights (model/weight_pack.h); "": the usual directory; null: not used */
     bool pack_build;      /* build them in the background where there are none */
+    bool pack_now;        /* somebody waits for them: build on all processors */
     int64_t pack_bytes;   /* ceiling of the directory; 0: default */
 
-    enum precision precision; /* of F16 and BF16 weights (model/precision.h); needs packed weights */
-    enum kern_type eight_bit; /* of the mixed plan; 0: Q8_0 */
-    int64_t memory_bytes;     /* that the model may take, for PRECISION_AUTO; 0: not known */
-    bool read_ahead;          /* bring the weights into memory in the background (model/residency.h) */
-    bool lock;                /* and keep them there */
+    enum precision precision;          /* of F16 and BF16 weights (model/precision.h); needs packed weights */
+    enum kern_type eight_bit;          /* of the mixed plan; 0: Q8_0 */
+    int64_t memory_bytes;              /* that the model may take, for PRECISION_AUTO; 0: not known */
+    const struct precision_plan *plan; /* instead of these three; borrowed for the call; or null */
+    bool read_ahead; /* bring the weights into memory in the background (model/residency.h) */
+    bool lock;       /* and keep them there */
 };
 
 /* The workers that these options ask for, to be shared by engines. */
@@ -79,15 +81,27 @@ void engine_set_kv_bytes(struct engine *e, int64_t bytes);
 /* Memory that the engine itself has reserved and uses fully in time: scratch, logits of n_seqs sequences. */
 int64_t engine_scratch_bytes(const struct engine *e, int32_t n_seqs);
 
-/* Any thread, these four: */
+/* Any thread, these: */
+
+/* What a plan of precision must leave room for: KV up to its budget, scratch, and a reserve. */
+int64_t engine_beside_bytes(const struct engine *e);
+/* The plan in use, or to be used as soon as its weights are converted (engine_wait_packed); as stored where
+ * they cannot be, or are not there and not to be built. */
 const struct precision_plan *engine_precision(const struct engine *e);
 void engine_residency(const struct engine *e, struct residency_state *out); /* zeros without read_ahead */
-int64_t engine_drop_weights(struct engine *e);                              /* residency_drop */
-/* The weights are still what was opened (model_check, weight_pack_check): ERR_IO and what to do. */
+int64_t engine_resident_bytes(const struct engine *e); /* residency_resident; 0 without read_ahead */
+int64_t engine_drop_weights(struct engine *e);         /* residency_drop */
+/* The weights are still what was opened (model_check, weight_pack_check): ERR_IO and what to do. Else all
+ * that was computed is void, KV included: close the engine. */
 MUST_CHECK enum err engine_check(const struct engine *e, struct errmsg *msg);
 
 /* Wait until the packed weights are in use, or cannot be. True if they are. */
 bool engine_wait_packed(struct engine *e);
+const char *engine_pack_message(const struct engine *e); /* why they could not be built; else "" */
+
+/* Use packed weights, where they are in use, for this layer alone, and the file's for all others: measures
+ * what converting a layer costs. -1: for none. Its sequences must be cleared. */
+void engine_use_layer(struct engine *e, int32_t layer);
 
 /* A sequence of at most n_ctx tokens (0: what the model was trained for). Its KV takes memory only as
  * positions are used. */
@@ -115,7 +129,7 @@ struct engine_reuse {
 /* Make the sequence hold exactly tokens[0..n-1] (n >= 1), reusing what it can; afterwards engine_seq_logits
  * are those after the last token. reuse may be null. ERR_LIMIT: n > n_ctx, or the KV budget cannot hold n
  * tokens; ERR_ARG: a token id outside the vocabulary; ERR_CANCELLED: by limits (which may be null); what was
- * computed so far is kept. */
+ * computed so far is kept; ERR_IO: engine_check. */
 MUST_CHECK enum err engine_seq_sync(struct engine_seq *s, const int32_t *tokens, int32_t n,
                                     const struct limits *limits, struct engine_reuse *reuse);
 
@@ -129,7 +143,8 @@ void engine_seq_allow_move(struct engine_seq *s, int32_t from);
 MUST_CHECK enum err engine_seq_refresh(struct engine_seq *s, const struct limits *limits);
 int32_t engine_seq_n_inexact(const struct engine_seq *s); /* tokens that a refresh would compute */
 
-/* Append one token and compute its logits. Does not allocate. Errors as engine_seq_sync. */
+/* Append one token and compute its logits. Does not allocate, nor ask engine_check. Errors as
+ * engine_seq_sync. */
 MUST_CHECK enum err engine_seq_append(struct engine_seq *s, int32_t token, const struct limits *limits);
 
 /* [n_vocab], after the last token of the last sync or append; valid until the next. */
@@ -186,7 +201,7 @@ struct engine_result {
 };
 
 /* Sync to the prompt, then sample until a stop. OK also when cancelled or out of time (result->stop tells).
- */
+ * ERR_IO: engine_check; tokens that were given to on_token are void then. */
 MUST_CHECK enum err engine_generate(struct engine_seq *s, const struct engine_request *r,
                                     struct engine_result *result, struct errmsg *msg);
 

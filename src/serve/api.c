@@ -39,7 +39,8 @@ void api_answer(struct http_exchange *x, int status, struct buf *json)
 bool api_is_ready(struct api *a, struct http_exchange *x, struct service_model *out)
 {
     service_model(a->service, 0, out);
-    if (out->state == SERVICE_READY) return true;
+    bool is_asleep = out->state == SERVICE_INSTALLED || out->state == SERVICE_UNLOADING;
+    if (out->state == SERVICE_READY || is_asleep) return true; /* the next request wakes it */
     bool has_failed = out->state == SERVICE_MODEL_FAILED;
     http_error(x, 503, "unavailable_error", "%s", has_failed ? out->error : "Loading model");
     return false;

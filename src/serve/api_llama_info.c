@@ -39,7 +39,7 @@ void api_llama_props(struct api *a, struct http_exchange *x)
     json_str(&j, "model_path", m.path);
     json_str(&j, "build_info", "inline " INLINE_VERSION);
     json_str(&j, "chat_template", "");
-    json_flag(&j, "is_sleeping", false);
+    json_flag(&j, "is_sleeping", m.state == SERVICE_INSTALLED || m.state == SERVICE_UNLOADING);
     json_str(&j, "fim_family", m.fim_family);
     json_str(&j, "fim_order", m.fim_order);
     json_int(&j, "total_slots", service_slots(a->service, NULL, 0));

@@ -37,6 +37,8 @@ struct daemon {
     uv_signal_t reload;   /* SIGHUP */
     uv_prepare_t prepare; /* calls look */
     uv_timer_t timer;     /* idle: leave; draining: do not wait longer */
+    uv_timer_t tick;      /* service_tick */
+    int64_t due_ns;       /* that `tick` is armed for; 0: it is not */
     struct http_server *http;
     struct metrics *metrics;
     struct store *store; /* or null */
@@ -44,7 +46,9 @@ struct daemon {
     struct api *api;
     struct session *sessions;
     int32_t n_sessions;
-    enum service_state model_state; /* of the default model, as last told */
+    enum service_state model_state; /* of the main model, as last told */
+    int32_t read_percent;           /* of its weights, likewise */
+    uint64_t models_version;
     bool is_draining, has_closed_sessions;
     int lock_fd;
     struct buf where; /* "http://127.0.0.1:8012 and /run/user/1000/inline/inline.sock" */
@@ -134,15 +138,47 @@ static void on_request(void *ctx, struct http_exchange *x)
 
 /* --- Models ------------------------------------------------------------------------------------------- */
 
+/* Tell the editors how the main model is getting on. */
+static void tell_models(struct daemon *d)
+{
+    struct service_model m;
+    service_model(d->service, 0, &m);
+    int32_t percent = m.weight_bytes > 0 ? (int32_t)(m.read_bytes * 100 / m.weight_bytes) : 0;
+    if (m.state == d->model_state && percent == d->read_percent) return;
+    d->model_state = m.state;
+    d->read_percent = percent;
+    for (struct session *s = d->sessions; s; s = s->next) lsp_on_models(s->lsp);
+}
+
 static void on_wake(uv_async_t *handle)
 {
     struct daemon *d = handle->data;
-    struct service_model m;
     service_poll(d->service);
-    service_model(d->service, 0, &m);
-    if (m.state == d->model_state) return;
-    d->model_state = m.state;
-    for (struct session *s = d->sessions; s; s = s->next) lsp_on_models(s->lsp);
+    if (service_models_version(d->service) == d->models_version) return;
+    d->models_version = service_models_version(d->service);
+    tell_models(d);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    struct daemon *d = timer->data;
+    d->due_ns = 0;
+    service_tick(d->service);
+    tell_models(d);
+}
+
+/* Armed for when the service has something to do, and only then. */
+static void look_tick(struct daemon *d)
+{
+    int64_t due = service_due_ns(d->service), left = due - clock_ns();
+    if (due == d->due_ns) return;
+    d->due_ns = due;
+    if (due == 0) {
+        uv_timer_stop(&d->tick);
+    } else {
+        uv_update_time(&d->loop);
+        uv_timer_start(&d->tick, on_tick, left > 0 ? (uint64_t)(left / 1000000) + 1 : 0, 0);
+    }
 }
 
 static void wake(void *ctx)
@@ -205,6 +241,7 @@ static void look_idle(struct daemon *d)
 static void look(uv_prepare_t *prepare)
 {
     struct daemon *d = prepare->data;
+    look_tick(d);
     if (d->is_draining) {
         look_draining(d);
     } else if (d->o->idle_exit_s > 0) {
@@ -285,6 +322,7 @@ static void open_handles(struct daemon *d)
     static const int numbers[2] = {SIGTERM, SIGINT};
     uv_async_init(&d->loop, &d->wake, on_wake);
     uv_timer_init(&d->loop, &d->timer);
+    uv_timer_init(&d->loop, &d->tick);
     uv_prepare_init(&d->loop, &d->prepare);
     uv_prepare_start(&d->prepare, look);
     for (int i = 0; i < 2; i++) {
@@ -294,7 +332,7 @@ static void open_handles(struct daemon *d)
     }
     uv_signal_init(&d->loop, &d->reload);
     uv_signal_start(&d->reload, on_reload_signal, SIGHUP);
-    d->wake.data = d->timer.data = d->prepare.data = d->reload.data = d;
+    d->wake.data = d->timer.data = d->tick.data = d->prepare.data = d->reload.data = d;
 }
 
 static enum err open_server(struct daemon *d, struct errmsg *msg)

@@ -4,13 +4,9 @@
  * at most max_waiting, so the lists are walked. Answers are given by service_poll only, to the tickets that
  * were there when it began: a callback may submit and cancel as it likes. */
 #include <string.h>
-#include <xxhash.h>
 
 #include "base/mem.h"
 #include "complete/complete.h"
-#include "complete/explain.h"
-#include "complete/question.h"
-#include "context/repository.h"
 #include "service/service_impl.h"
 #include "model/model.h"
 #include "os/clock.h"
@@ -19,9 +15,8 @@
 
 #define DEFAULT_WAITING 256
 #define DEFAULT_TOKENS  64
-#define EXPLANATION_MAX ((size_t)1 << 20) /* of JSON; a prompt is far shorter */
 
-static void wake(const struct service *s)
+void service_wake(const struct service *s)
 {
     if (s->o.wake) s->o.wake(s->o.ctx);
 }
@@ -41,6 +36,8 @@ enum err service_new(const struct service_options *o, struct service **out, stru
     s->o = *o;
     s->o.models_dir = mem_dup_str(o->models_dir ? o->models_dir : "");
     s->o.default_model = mem_dup_str(o->default_model ? o->default_model : "");
+    s->o.instant_model = mem_dup_str(o->instant_model ? o->instant_model : "");
+    s->o.languages = mem_dup_str(o->languages ? o->languages : "");
     s->o.engine.pool = s->workers = workers;
     s->o.engine.cpus = dup_or_null(o->engine.cpus);
     s->o.engine.isa = dup_or_null(o->engine.isa);
@@ -53,9 +50,13 @@ enum err service_new(const struct service_options *o, struct service **out, stru
     s->projects = projects_new(o->secrets);
     service_mail_open(&s->box, o->wake, o->ctx);
     service_watch_init(s);
-    service_model_init(s);
-    *out = s;
-    return OK;
+    service_govern_init(s);
+    err = service_registry_init(s, msg);
+    if (err)
+        service_free(&s);
+    else
+        *out = s;
+    return err;
 }
 
 static void unlink_ticket(struct service *s, struct service_ticket *t)
@@ -72,6 +73,7 @@ static void free_ticket(struct service_ticket *t)
     mem_free(t->found);
     snapshot_clear(&t->snapshot);
     mem_free(t->sources);
+    mem_free(t->waiting);
     mem_free(t);
 }
 
@@ -80,7 +82,7 @@ void service_free(struct service **sp)
     struct service *s = *sp;
     *sp = NULL;
     if (!s) return;
-    service_model_stop(s);
+    service_registry_stop(s);
     service_mail_close(&s->box);
     service_run_sweep(s, true);
     while (s->first) {
@@ -88,26 +90,20 @@ void service_free(struct service **sp)
         unlink_ticket(s, t);
         free_ticket(t);
     }
-    service_model_clear(s);
+    service_registry_clear(s);
+    service_govern_clear(s);
     clients_free(&s->clients);
     projects_free(&s->projects);
     pool_free(&s->workers);
     mem_free((void *)s->o.models_dir);
     mem_free((void *)s->o.default_model);
+    mem_free((void *)s->o.instant_model);
+    mem_free((void *)s->o.languages);
     mem_free((void *)s->o.engine.cpus);
     mem_free((void *)s->o.engine.isa);
     mem_free((void *)s->o.engine.kv_dir);
     mem_free((void *)s->o.engine.pack_dir);
     mem_free(s);
-}
-
-void service_drain(struct service *s)
-{
-    s->is_draining = true;
-    for (struct service_ticket *t = s->first, *next; t; t = next) {
-        next = t->next;
-        if (t->is_own) service_cancel(s, t);
-    }
 }
 
 int32_t service_n_running(const struct service *s)
@@ -120,6 +116,7 @@ int32_t service_n_running(const struct service *s)
 /* Who joined a run after typing has its answer once that was replayed. */
 static bool is_answered(const struct service_ticket *t)
 {
+    if (t->waiting) return false;
     if (t->found || !t->run) return true;
     return t->run->is_over && t->n_typed == 0;
 }
@@ -151,12 +148,15 @@ static void leave(struct service_ticket *t)
 }
 
 /* Decide a ticket now. */
-static void settle(struct service *s, struct service_ticket *t, enum service_outcome outcome, const char *why)
+void service_settle(struct service *s, struct service_ticket *t, enum service_outcome outcome,
+                    const char *why)
 {
     leave(t);
+    mem_free(t->waiting);
+    t->waiting = NULL;
     t->outcome = outcome;
     err_set(&t->message, OK, "%s", why);
-    wake(s);
+    service_wake(s);
 }
 
 /* All askers of a run that has given nothing yet go over to another. */
@@ -171,8 +171,8 @@ static void move_askers(struct service *s, struct service_run *from, struct serv
 
 /* The run that will answer this: one under way, or a new one. One that waits behind what is more urgent is
  * replaced: it would hold up the newcomer. */
-static enum err find_run(struct service *s, struct service_loaded *m, struct snapshot *take,
-                         struct service_ticket *t)
+enum err service_find_run(struct service *s, struct service_loaded *m, struct snapshot *take,
+                          struct service_ticket *t)
 {
     size_t n_typed;
     struct service_run *same = service_run_find(s, m, take), *run = same;
@@ -190,7 +190,7 @@ static enum err find_run(struct service *s, struct service_loaded *m, struct sna
     join(t, run);
     t->has_joined = run == same;
     if (run == same) {
-        if (run->text.len > 0) wake(s); /* the newcomer gets what there is */
+        if (run->text.len > 0) service_wake(s); /* the newcomer gets what there is */
         return OK;
     }
     if (same && same->text.len == 0) move_askers(s, same, run);
@@ -212,8 +212,8 @@ static void settle_typed(struct service *s, struct service_ticket *t)
     t->snapshot = (struct snapshot){0};
     t->has_miss = true;
     t->miss = MISS_SHORT;
-    enum err err = find_run(s, m, &snapshot, t);
-    if (err) settle(s, t, SERVICE_ERROR, err_text(err));
+    enum err err = service_find_run(s, m, &snapshot, t);
+    if (err) service_settle(s, t, SERVICE_ERROR, err_text(err));
 }
 
 #define TYPED_BYTES ((size_t)256) /* an accepted suggestion and what was typed after it */
@@ -244,19 +244,19 @@ static bool is_same_document(const struct service_ticket *older, const struct se
     return is_continued(&question_of(older)->input, &question_of(newer)->input);
 }
 
-static void supersede(struct service *s, const struct service_ticket *newer)
+void service_supersede(struct service *s, const struct service_ticket *newer)
 {
     if (newer->priority > SERVICE_TYPING) return;
     for (struct service_ticket *t = s->first; t; t = t->next) {
         bool is_same_question = newer->run && t->run == newer->run && t->n_typed == newer->n_typed;
         if (t == newer || is_answered(t) || is_same_question || !is_same_document(t, newer)) continue;
         if (newer->found && t->is_own) continue; /* it goes on as was foreseen */
-        settle(s, t, SERVICE_SUPERSEDED, "superseded by a newer request for the same document");
+        service_settle(s, t, SERVICE_SUPERSEDED, "superseded by a newer request for the same document");
     }
 }
 
 /* The stalest of the lowest priority, while too many wait. */
-static void shed(struct service *s)
+void service_shed(struct service *s)
 {
     int32_t n = 0;
     struct service_ticket *victim = NULL;
@@ -266,181 +266,21 @@ static void shed(struct service *s)
         if (!victim || t->priority > victim->priority) victim = t;
     }
     if (n <= s->o.max_waiting) return;
-    settle(s, victim, SERVICE_SHED, "too many requests are waiting; this one was the stalest");
+    service_settle(s, victim, SERVICE_SHED, "too many requests are waiting; this one was the stalest");
 }
 
-/* ---- Submitting ---- */
-
-/* Never 0. A null text is an empty one. */
-static uint64_t hash_str(uint64_t seed, const char *text)
+void service_drain(struct service *s)
 {
-    uint64_t hash = XXH3_64bits_withSeed(text, text ? strlen(text) : 0, seed);
-    return hash ? hash : 1;
-}
-
-static struct service_ticket *add_ticket(struct service *s, uint64_t client, uint64_t document)
-{
-    struct service_ticket *t = MEM_NEW(struct service_ticket);
-    *t = (struct service_ticket){.prev = s->last,
-                                 .number = s->next_number++,
-                                 .quiet = "",
-                                 .client = client,
-                                 .document = document,
-                                 .start_ns = clock_ns()};
-    buf_init(&t->explanation, EXPLANATION_MAX);
-    *(s->last ? &s->last->next : &s->first) = t;
-    s->last = t;
-    s->n_tickets++;
-    return t;
-}
-
-uint64_t service_document(const struct service_request *r)
-{
-    return r->document && *r->document ? hash_str(hash_str(0, r->client), r->document) : 0;
-}
-
-static struct service_ticket *new_ticket(struct service *s, const struct service_request *r)
-{
-    struct service_ticket *t = add_ticket(s, hash_str(0, r->client), 0);
-    t->on_text = r->on_text;
-    t->on_done = r->on_done;
-    t->ctx = r->ctx;
-    t->priority = r->priority;
-    t->is_automatic = r->is_automatic;
-    t->document = service_document(r);
-    return t;
-}
-
-struct service_ticket *service_ticket_own(struct service *s, uint64_t client, uint64_t document)
-{
-    struct service_ticket *t = add_ticket(s, client, document);
-    t->priority = SERVICE_PREFETCH;
-    t->is_own = true;
-    return t;
-}
-
-/* Show nothing, with a reason; what was asked before in this document is out of date all the same. */
-static void hush(struct service *s, struct service_ticket *t, const char *quiet)
-{
-    supersede(s, t);
-    t->quiet = quiet;
-    settle(s, t, SERVICE_OK, "");
-}
-
-static void on_edit(void *ctx, const struct open_document *doc, size_t from, size_t old_to, size_t new_to)
-{
-    const struct service *s = ctx;
-    memory_cache_edit(store_memory(s->o.store), doc->id, from, old_to, new_to);
-}
-
-/* The document that the request is about, and its project. */
-static enum err find_document(struct service *s, struct service_ticket *t, const struct service_request *r,
-                              struct context_input *in, struct errmsg *msg)
-{
-    const char *path = r->path;
-    in->docs = r->docs;
-    in->doc = r->doc;
-    if (r->root) in->project = projects_find(s->projects, r->root);
-    if (!in->doc) {
-        if (r->file) in->project = projects_of_file(s->projects, r->file, &path);
-        in->docs = clients_documents(s->clients, t->client);
-        in->doc = clients_document(s->clients, in->docs, path, r->text, r->len, r->cursor);
-        if (!in->doc) return err_set(msg, ERR_LIMIT, "a document of %zu bytes is too large", r->len);
-    }
-    if (!t->document) t->document = hash_str(t->client, in->doc->uri);
-    documents_visit(in->docs, in->doc);
-    if (s->o.store) documents_on_edit(in->docs, on_edit, s);
-    return OK;
-}
-
-/* Ask in a document. OK without a run: the ticket is hushed. */
-static enum err ask(struct service *s, struct service_ticket *t, struct service_loaded *m,
-                    const struct service_request *r, const struct snapshot_limits *limits,
-                    struct snapshot *out, struct errmsg *msg)
-{
-    int64_t start = clock_ns();
-    struct question q;
-    struct context_input in = {.cursor = r->cursor,
-                               .secrets = s->o.secrets,
-                               .tokenizer = m->model->tokenizer,
-                               .files = r->files,
-                               .n_files = r->n_files,
-                               .max_tokens = limits->max_prompt,
-                               .is_window_only = s->o.is_window_only};
-    enum err err = find_document(s, t, r, &in, msg);
-    if (!err && r->cursor > in.doc->text.len) {
-        err = err_set(msg, ERR_ARG, "the cursor, byte %zu, is behind the end of the text of %zu bytes",
-                      r->cursor, in.doc->text.len);
-    }
-    if (!err) err = question_ask(&in, &q, msg);
-    if (err) return err;
-    t->context_ms = clock_ms_since(start);
-    if (r->priority <= SERVICE_TYPING) service_prefetch_place(s, t->document, r->cursor);
-    const struct repository *repository = projects_repository(s->projects, r->root, r->file);
-    if (repository && repository->name[0]) q.input.repo = repository->name;
-    if (r->wants_explanation) explain_write(&q, in.doc, &t->explanation);
-    if (q.is_secret_file || (r->is_automatic && *q.quiet)) {
-        hush(s, t, q.quiet);
-        return OK;
-    }
-    if (s->o.store) {
-        t->sources = MEM_NEW(struct sources);
-        sources_fill(&q, &in, projects_number(s->projects, in.project), repository, t->sources);
-    }
-    return snapshot_take(r, limits, &q, out, msg);
-}
-
-void service_submit_snapshot(struct service *s, struct service_ticket *t, struct service_loaded *m,
-                             struct snapshot *take)
-{
-    t->model = m;
-    if (service_cache_find(s, m, take, t)) {
-        wake(s);
-    } else {
-        enum err err = find_run(s, m, take, t);
-        if (err) {
-            settle(s, t, SERVICE_ERROR, err_text(err));
-            return;
+    s->is_draining = true;
+    for (struct service_ticket *t = s->first, *next; t; t = next) {
+        next = t->next;
+        if (t->is_own) {
+            service_cancel(s, t);
+        } else if (t->waiting) {
+            service_settle(s, t, SERVICE_UNAVAILABLE,
+                           "the server is shutting down; try again when it has restarted");
         }
     }
-    supersede(s, t);
-    shed(s);
-}
-
-static void submit_to(struct service *s, struct service_ticket *t, struct service_loaded *m,
-                      const struct service_request *r)
-{
-    struct errmsg why = {0};
-    struct snapshot snapshot = {0};
-    struct snapshot_limits limits =
-        snapshot_limits(r, scheduler_n_ctx(m->scheduler), s->o.max_tokens, s->o.prompt_tokens);
-    if (r->priority <= SERVICE_TYPING) projects_pause(s->projects);
-    bool is_document = r->doc || r->text;
-    enum err err = is_document ? ask(s, t, m, r, &limits, &snapshot, &why)
-                               : snapshot_take(r, &limits, NULL, &snapshot, &why);
-    if (err) {
-        settle(s, t, err == ERR_NOMEM ? SERVICE_ERROR : SERVICE_BAD, why.text);
-        return;
-    }
-    if (*t->quiet) return;
-    service_submit_snapshot(s, t, m, &snapshot);
-}
-
-struct service_ticket *service_submit(struct service *s, const struct service_request *r)
-{
-    struct service_ticket *t = new_ticket(s, r);
-    struct errmsg why = {0};
-    if (s->is_draining) {
-        settle(s, t, SERVICE_UNAVAILABLE, "the server is shutting down; try again when it has restarted");
-        return t;
-    }
-    struct service_loaded *m = service_model_use(s, r->model, &why);
-    if (!m) {
-        settle(s, t, SERVICE_UNAVAILABLE, why.text);
-        return t;
-    }
-    submit_to(s, t, m, r);
-    return t;
 }
 
 void service_cancel(struct service *s, struct service_ticket *t)
@@ -458,7 +298,7 @@ static struct service_ticket *next_due(struct service *s, uint64_t end)
 {
     for (struct service_ticket *t = s->first; t && t->number < end; t = t->next) {
         if (is_answered(t)) return t;
-        if (t->on_text && t->n_typed == 0 && t->n_given < t->run->text.len) return t;
+        if (t->run && t->on_text && t->n_typed == 0 && t->n_given < t->run->text.len) return t;
     }
     return NULL;
 }
@@ -504,7 +344,7 @@ static void found_answer(const struct service_ticket *t, struct service_candidat
     a->candidates = candidates;
     a->n_candidates = t->found->n;
     a->model = t->model->name;
-    a->n_ctx = scheduler_n_ctx(t->model->scheduler);
+    a->n_ctx = t->model->n_ctx;
     a->seq_id = -1;
     a->prompt_truncated = t->snapshot.was_cut;
 }
@@ -566,8 +406,8 @@ void service_poll(struct service *s)
 {
     for (struct service_mail *mail = service_mail_take(&s->box), *next; mail; mail = next) {
         next = mail->next;
-        if (mail->kind == SERVICE_MAIL_LOADED) {
-            service_model_on_loaded(mail->model);
+        if (mail->kind == SERVICE_MAIL_LOADED || mail->kind == SERVICE_MAIL_UNLOADED) {
+            service_registry_on_mail(s, mail);
         } else {
             service_run_on_mail(s, mail);
         }
@@ -579,6 +419,7 @@ void service_poll(struct service *s)
     }
     give_all(s);
     service_run_sweep(s, false);
+    service_registry_settle(s);
 }
 
 void service_hold_project(struct service *s, const char *root)

@@ -108,6 +108,10 @@ struct service_model { /* views, valid until the next service call */
 int32_t service_n_models(struct service *s);
 void service_model(struct service *s, int32_t i, struct service_model *out);
 
+/* Grows whenever a model's state changes. (service_model is no call for each token: it asks the system which
+ * pages are in memory.) */
+uint64_t service_models_version(const struct service *s);
+
 /* Load a model now, also one that failed; or unload it when its requests are over. False: there is no model
  * of that name ("": the main one). Requests for it wait, as for any that is being loaded. */
 bool service_load(struct service *s, const char *name);

@@ -1,8 +1,12 @@
 /* What the files of the service share; nobody else includes this.
  *
- *     service.c        tickets: who asks, what is superseded, shed or shared, when answers are given
+ *     service.c        tickets: what is superseded, shed or shared, when answers are given
+ *     service_submit.c  which model is asked, what it is asked, who must wait for it
  *     service_run.c    runs: one computation, of which several tickets may await the answer
- *     service_model.c  models: loading, states, lists
+ *     service_registry.c  models: loaded when needed, unloaded when not, failed when lost
+ *     service_model.c  what others see of the models
+ *     service_roles.c  which model answers a request
+ *     service_govern.c  stepping back: the governor and what it acts upon
  *     service_cache.c  answers from caches, and into them
  *     service_prefetch.c  what is likely to be asked next
  *     service_mail.c   what engine threads and loaders tell the loop
@@ -29,6 +33,7 @@
 #include "service/sources.h"
 #include "context/fim.h"
 #include "infer/scheduler.h"
+#include "os/file.h"
 #include "store/store.h"
 
 struct library_entry;
@@ -64,9 +69,10 @@ struct service_job;
 struct service_loaded;
 
 enum service_mail_kind {
-    SERVICE_MAIL_TEXT,  /* a piece of a job's answer */
-    SERVICE_MAIL_DONE,  /* a job is over; it is the loop's again */
-    SERVICE_MAIL_LOADED /* a model is, or is not */
+    SERVICE_MAIL_TEXT,   /* a piece of a job's answer */
+    SERVICE_MAIL_DONE,   /* a job is over; it is the loop's again */
+    SERVICE_MAIL_LOADED, /* a model is, or is not */
+    SERVICE_MAIL_UNLOADED
 };
 
 struct service_mail {
@@ -92,9 +98,10 @@ bool service_mail_post(struct service_box *b, enum service_mail_kind kind, struc
                        struct service_loaded *model, const char *text, size_t len);
 struct service_mail *service_mail_take(struct service_box *b); /* all of it; each freed with mem_free */
 
-/* ---- Models (service_model.c) ---- */
+/* ---- Models (service_registry.c, service_model.c) ---- */
 
-#define SERVICE_MODELS_MAX 8 /* loaded at once */
+#define SERVICE_MODELS_MAX 64 /* that are known by name */
+#define SERVICE_LOADED_MAX 8  /* at once; the least recently used makes room */
 
 /* Prompts are laid out anew with each keystroke: their tokens are kept for the documents in use. */
 #define SERVICE_MEMOS 16
@@ -104,21 +111,31 @@ struct service_memo {
     struct fim_memo memo;
 };
 
+/* A model that somebody has named, whether it is in memory or not; never freed before the service ends, so
+ * that pointers to it stay valid. READY: requests may be given to the scheduler. UNLOADING: none are; it goes
+ * when its runs are over. */
 struct service_loaded {
     char *name, *path; /* owned; path "" if there is no such model */
+    const char
+        *setting; /* borrowed: what stands in the options, looked up at each loading; null: path is fixed */
+    const char *role; /* service_model.role */
     enum service_state state;
     struct errmsg error;
-    int64_t bytes, started_ns, failed_ns;
+    bool is_lost;           /* its file is not what was loaded: it is UNLOADING, and then FAILED */
+    bool is_wanted;         /* UNLOADING: to be loaded again after that */
+    struct file_id refused; /* the file that could not be loaded; zero: whatever is there is worth a try */
+    int64_t bytes, n_loads, last_use_ns, looked_ns;
     struct service *service;
-    pthread_t loader;
-    bool has_loader; /* to be joined */
-    /* The loader's until it has posted SERVICE_MAIL_LOADED. */
+    pthread_t worker; /* that loads or unloads */
+    bool has_worker;  /* to be joined */
+    /* The worker's until it has posted SERVICE_MAIL_LOADED, and from when it begins to unload. */
     struct model *model; /* a reference */
     struct scheduler *scheduler;
     struct fim fim;
     const char *isa;
     double load_ms;
-    char key[33]; /* of the content */
+    int32_t n_ctx;
+    char key[42]; /* of the content, and what its numbers are converted to */
     /* The loop's. */
     uint64_t maker; /* that the store was told of last */
     /* The engine thread's. */
@@ -126,21 +143,68 @@ struct service_loaded {
     uint64_t n_memo_uses;
 };
 
+#define SERVICE_LANGUAGES_MAX 32
+
 struct service_models {
-    struct service_loaded *loaded[SERVICE_MODELS_MAX]; /* [0]: the default */
-    int32_t n_loaded;
+    struct service_loaded *known[SERVICE_MODELS_MAX]; /* [0]: the main one */
+    int32_t n_known;
+    uint64_t version;               /* grows with each change of a state */
+    struct service_loaded *instant; /* one of them, or null */
+    struct {
+        const struct language *language;
+        struct service_loaded *model; /* one of them */
+    } languages[SERVICE_LANGUAGES_MAX];
+    int32_t n_languages;
+    char *language_names;            /* owned: settings of those models */
     struct library_entry *installed; /* as of listed_ns */
     int32_t n_installed;
     int64_t listed_ns;
 };
 
-void service_model_init(struct service *s);  /* starts to load the default */
-void service_model_stop(struct service *s);  /* waits for loaders and engine threads */
-void service_model_clear(struct service *s); /* after that */
-void service_model_on_loaded(struct service_loaded *m);
-/* The model that serves requests for `name`, ready to be used; else null and why. Loads it if it is
- * installed; tries a failed one again after a while. */
-struct service_loaded *service_model_use(struct service *s, const char *name, struct errmsg *why);
+/* Starts to load the main model. ERR_ARG: options.languages. */
+MUST_CHECK enum err service_registry_init(struct service *s, struct errmsg *msg);
+void service_registry_stop(struct service *s);  /* waits for workers and engine threads */
+void service_registry_clear(struct service *s); /* after that */
+void service_registry_on_mail(struct service *s, const struct service_mail *mail);
+
+/* The model of this name, loaded or not; unknown names mean the main one. Null: too many are known. */
+struct service_loaded *service_registry_find(struct service *s, const char *name, struct errmsg *why);
+/* See to it that it is, or is going to be, READY; false: it is not, because m->error. A failed one is tried
+ * again where its file has changed. */
+bool service_registry_want(struct service *s, struct service_loaded *m);
+void service_registry_touch(struct service_loaded *m); /* it is used now */
+/* No more requests for it; unload it when its runs are over. */
+void service_registry_unload(struct service *s, struct service_loaded *m);
+/* What was computed with it is void, because of msg: its runs end, and it fails. */
+void service_registry_lose(struct service *s, struct service_loaded *m, const struct errmsg *msg);
+/* Unload those of which the runs are over. */
+void service_registry_settle(struct service *s);
+/* Runs that are not over. */
+int32_t service_registry_n_runs(const struct service *s, const struct service_loaded *m);
+/* The ready model that was used least recently and is not in use, nor was for so long; null: none. */
+struct service_loaded *service_registry_idle(const struct service *s, double idle_ms);
+void service_model_refresh(struct service *s); /* the list of installed ones, once a second at most */
+
+/* ---- Roles (service_roles.c) ---- */
+
+/* The model that a request is for; null and why. *instant: the one that answers before it, or null. */
+struct service_loaded *service_roles_choose(struct service *s, const struct service_request *r,
+                                            struct service_loaded **instant, struct errmsg *why);
+
+/* ---- Stepping back (service_govern.c) ---- */
+
+struct service_govern {
+    struct governor *governor;
+    struct throttle *throttle;
+    struct governor_orders orders;
+    int64_t looked_ns; /* the last sample; 0: none */
+    int64_t active_ns; /* the last request */
+    bool has_shrunk;   /* KV has less than is configured */
+};
+
+void service_govern_init(struct service *s);
+void service_govern_clear(struct service *s);
+void service_govern_start(struct service *s, struct service_loaded *m); /* it has become ready */
 
 /* ---- Runs (service_run.c) ---- */
 
@@ -262,6 +326,7 @@ struct service_watch { /* all null without metrics */
     struct metric *prompt_tokens[N_SOURCES], *predicted, *drafted, *accepted;
     struct metric *events[SERVICE_N_EVENTS];
     struct metric *found[CACHE_N_SOURCES], *missed[MISS_N];
+    struct metric *loads, *load_failures, *unloads, *load_seconds;
 };
 
 void service_watch_init(struct service *s);
@@ -281,9 +346,10 @@ struct service_ticket {
     uint64_t client, document; /* hashes; document 0: not named */
     int64_t start_ns;
     bool is_automatic;
-    bool is_own;                  /* a prefetch of the service's own */
-    struct service_run *run;      /* null: it has an outcome of its own, or was found */
-    struct service_loaded *model; /* null: it got no further than that */
+    bool is_own;                     /* a prefetch of the service's own */
+    struct service_run *run;         /* null: it has an outcome of its own, was found, or waits */
+    struct service_loaded *model;    /* null: it got no further than that */
+    struct service_request *waiting; /* owned: for the model to be loaded; or null */
     /* The question, if the ticket was found or joined a run after typing: */
     struct snapshot snapshot;
     struct sources *sources; /* owned; null: of a raw prompt, or the run has it */
@@ -300,6 +366,23 @@ struct service_ticket {
     double context_ms;      /* what choosing the context took */
     size_t n_given;         /* bytes of run->text that on_text was given */
 };
+
+void service_wake(const struct service *s);
+/* Decide a ticket now. */
+void service_settle(struct service *s, struct service_ticket *t, enum service_outcome outcome,
+                    const char *why);
+/* Older questions of the same client and document are out of date. */
+void service_supersede(struct service *s, const struct service_ticket *newer);
+/* The stalest of the lowest priority, while too many wait. */
+void service_shed(struct service *s);
+/* Give the ticket the run that will answer it: one under way, or a new one. */
+MUST_CHECK enum err service_find_run(struct service *s, struct service_loaded *m, struct snapshot *take,
+                                     struct service_ticket *t);
+
+/* ---- Submitting (service_submit.c) ---- */
+
+/* A model's state has changed: those who wait are answered, or go on waiting. */
+void service_wait_over(struct service *s);
 
 /* Names a request's document among all clients'; 0: it does not say. */
 uint64_t service_document(const struct service_request *r);
@@ -322,6 +405,7 @@ struct service {
     struct clients *clients;
     struct projects *projects;
     struct service_prefetches prefetches;
+    struct service_govern govern;
     int64_t n_found[CACHE_N_SOURCES], n_missed[MISS_N];
     bool is_draining;
 };

@@ -16,6 +16,7 @@ static bool may_prefetch(struct service *s)
 {
     struct service_prefetches *p = &s->prefetches;
     if (!s->o.store || s->is_draining || s->o.prefetch_mode == SERVICE_PREFETCH_OFF) return false;
+    if (!s->govern.orders.background) return false;
     if (s->o.prefetch_mode == SERVICE_PREFETCH_ON) return true;
     if (!p->power_ns || clock_ms_since(p->power_ns) > POWER_MS) {
         p->power_ns = clock_ns();
@@ -116,7 +117,7 @@ void service_prefetch(struct service *s, const struct service_ticket *t, const s
 {
     const struct snapshot *q = t->found ? &t->snapshot : t->run ? &t->run->snapshot : NULL;
     const struct sources *sources = t->found ? t->sources : t->run ? t->run->sources : NULL;
-    if (a->outcome != SERVICE_OK || a->n_candidates == 0) return;
+    if (a->outcome != SERVICE_OK || a->n_candidates == 0 || t->model->state != SERVICE_READY) return;
     if (!q || q->input.is_raw || t->priority > SERVICE_TYPING || q->limits.n_candidates > 1) return;
     if (!may_prefetch(s)) return;
     struct buf text;

@@ -179,6 +179,8 @@ static void on_job_done(struct service *s, struct service_job *j)
     struct service_run *run = j->run;
     scheduler_release(&j->handle);
     run->n_unfinished--;
+    service_registry_touch(run->model);
+    if (j->report.is_model_lost) service_registry_lose(s, run->model, &j->report.msg);
     if (run->is_found) return; /* it is over, and was found elsewhere */
     if (j->index == 0 && j->out.len > run->text.len)
         buf_add(&run->text, j->out.data + run->text.len, j->out.len - run->text.len);
@@ -198,6 +200,7 @@ void service_run_on_mail(struct service *s, const struct service_mail *mail)
         on_job_done(s, mail->job);
         break;
     case SERVICE_MAIL_LOADED:
+    case SERVICE_MAIL_UNLOADED:
         break;
     }
 }
@@ -269,7 +272,7 @@ void service_run_answer(const struct service_run *run, struct service_candidate 
                                    .cache = "",
                                    .cache_miss = "",
                                    .model = run->model->name,
-                                   .n_ctx = scheduler_n_ctx(run->model->scheduler),
+                                   .n_ctx = run->model->n_ctx,
                                    .seq_id = first->report.seq,
                                    .was_shared = run->was_shared,
                                    .prompt_truncated = run->snapshot.was_cut || run->prompt.was_cut};
@@ -287,6 +290,7 @@ void service_run_answer(const struct service_run *run, struct service_candidate 
     }
     out->outcome = is_clients_fault(first->err) ? SERVICE_BAD : SERVICE_ERROR;
     out->message = *first->report.msg.text ? first->report.msg.text : err_text(ERR_CANCELLED);
+    if (run->model->is_lost) out->message = run->model->error.text;
 }
 
 /* ---- The end ---- */

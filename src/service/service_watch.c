@@ -30,8 +30,8 @@ static const char *label(char *out, const char *key, const char *value)
 static struct scheduler_state total(const struct service *s)
 {
     struct scheduler_state sum = {0};
-    for (int32_t i = 0; i < s->models.n_loaded; i++) {
-        const struct service_loaded *m = s->models.loaded[i];
+    for (int32_t i = 0; i < s->models.n_known; i++) {
+        const struct service_loaded *m = s->models.known[i];
         if (m->state != SERVICE_READY) continue;
         struct scheduler_state one;
         scheduler_state(m->scheduler, &one);
@@ -55,6 +55,39 @@ static double read_waiting(void *ctx)
 static double read_kv_bytes(void *ctx)
 {
     return (double)total(ctx).kv_bytes;
+}
+
+static double read_loaded(void *ctx)
+{
+    const struct service *s = ctx;
+    int32_t n = 0;
+    for (int32_t i = 0; i < s->models.n_known; i++) n += s->models.known[i]->state == SERVICE_READY;
+    return n;
+}
+
+static double read_weights(void *ctx)
+{
+    const struct service *s = ctx;
+    int64_t bytes = 0;
+    for (int32_t i = 0; i < s->models.n_known; i++) {
+        const struct service_loaded *m = s->models.known[i];
+        if (m->state == SERVICE_READY) bytes += engine_resident_bytes(scheduler_engine(m->scheduler));
+    }
+    return (double)bytes;
+}
+
+static void init_models(struct service *s)
+{
+    struct service_watch *w = &s->watch;
+    struct metrics *m = s->o.metrics;
+    w->loads = metrics_counter(m, "inline_model_loads_total", "", "Models that began to load.");
+    w->load_failures =
+        metrics_counter(m, "inline_model_load_failures_total", "", "Models that could not be.");
+    w->unloads = metrics_counter(m, "inline_model_unloads_total", "", "Models that were unloaded.");
+    w->load_seconds = metrics_histogram(m, "inline_model_load_seconds", "",
+                                        "Time until a model could take its first request.");
+    metrics_gauge(m, "inline_models_loaded", "", "Models that take requests.", read_loaded, s);
+    metrics_gauge(m, "inline_weights_resident_bytes", "", "Bytes of weights in memory.", read_weights, s);
 }
 
 static void init_requests(struct service_watch *w, struct metrics *m)
@@ -117,6 +150,7 @@ void service_watch_init(struct service *s)
                                        "Suggestions by what editors told about them.");
     }
     init_caches(w, m);
+    init_models(s);
     metrics_gauge(m, "inline_requests_running", "", "Requests that are being computed.", read_running, s);
     metrics_gauge(m, "inline_requests_waiting", "", "Requests that wait for a sequence.", read_waiting, s);
     metrics_gauge(m, "inline_kv_bytes", "", "Bytes of KV in memory.", read_kv_bytes, s);

@@ -1,0 +1,205 @@
+/* Stepping back: what the governor (watch/governor.h) sees and what its orders mean here.
+ *
+ * It looks once a second while there is something to do, and for some seconds after; then nothing wakes. It
+ * gives memory back in the order in which that is missed least: models that nobody uses, KV, what the heap
+ * holds for nothing, and, at last, pages of weights, which the page cache may still have. */
+#include "service/service_impl.h"
+
+#include "base/mem.h"
+#include "os/clock.h"
+#include "os/machine.h"
+#include "os/pool.h"
+#include "os/throttle.h"
+#include "store/memory_cache.h"
+#include "watch/governor.h"
+
+#define LOOK_NS   ((int64_t)1000000000)
+#define ACTIVE_MS 10e3 /* after the last request: long enough to see what it has led to */
+#define IDLE_MS   10e3 /* a model that was not used for so long is not missed at once */
+
+static struct service_loaded *ready(const struct service *s, int32_t i)
+{
+    struct service_loaded *m = s->models.known[i];
+    return m->state == SERVICE_READY ? m : NULL;
+}
+
+/* ---- Memory ---- */
+
+static int64_t kv_bytes(const struct service_loaded *m)
+{
+    struct scheduler_state state;
+    scheduler_state(m->scheduler, &state);
+    return state.kv_bytes;
+}
+
+static int64_t unload_idle(void *ctx, int64_t want)
+{
+    struct service *s = ctx;
+    int64_t given = 0;
+    for (struct service_loaded *m; given < want && (m = service_registry_idle(s, IDLE_MS));) {
+        given += kv_bytes(m) + engine_resident_bytes(scheduler_engine(m->scheduler));
+        service_registry_unload(s, m);
+    }
+    if (given > 0) service_registry_settle(s);
+    return given;
+}
+
+static int64_t shrink_kv(void *ctx, int64_t want)
+{
+    struct service *s = ctx;
+    int64_t given = 0;
+    for (int32_t i = 0; i < s->models.n_known && given < want; i++) {
+        struct service_loaded *m = ready(s, i);
+        int64_t used = m ? kv_bytes(m) : 0, less = used < want - given ? used : want - given;
+        if (less == 0) continue;
+        scheduler_set_kv_bytes(m->scheduler, used > less ? used - less : 1);
+        given += less;
+    }
+    if (given > 0) s->govern.has_shrunk = true;
+    return given;
+}
+
+static int64_t trim_heap(void *ctx, int64_t want)
+{
+    (void)ctx;
+    (void)want;
+    return machine_trim_heap();
+}
+
+static int64_t drop_weights(void *ctx, int64_t want)
+{
+    const struct service *s = ctx;
+    int64_t given = 0;
+    for (int32_t i = 0; i < s->models.n_known && given < want; i++) {
+        struct service_loaded *m = ready(s, i);
+        if (m) given += engine_drop_weights(scheduler_engine(m->scheduler));
+    }
+    return given;
+}
+
+/* KV of one model: its share of the order, or what is configured. */
+static void set_kv(struct service *s, struct service_loaded *m)
+{
+    int32_t n = 0;
+    for (int32_t i = 0; i < s->models.n_known; i++) n += ready(s, i) != NULL;
+    int64_t ordered = s->govern.orders.kv_bytes;
+    scheduler_set_kv_bytes(m->scheduler, ordered > 0 ? ordered / n : s->o.engine.kv_bytes);
+}
+
+/* There is enough again. */
+static void restore(struct service *s)
+{
+    struct governor_status status;
+    if (!s->govern.has_shrunk || !governor_is_calm(s->govern.governor)) return;
+    governor_status(s->govern.governor, &status);
+    if (status.memory_share > status.memory_level * 0.85) return;
+    for (int32_t i = 0; i < s->models.n_known; i++) {
+        struct service_loaded *m = ready(s, i);
+        if (m) set_kv(s, m);
+    }
+    s->govern.has_shrunk = false;
+}
+
+/* ---- Orders ---- */
+
+static void obey(void *ctx, const struct governor_orders *o)
+{
+    struct service *s = ctx;
+    bool has_other_kv = o->kv_bytes != s->govern.orders.kv_bytes;
+    s->govern.orders = *o;
+    pool_set_active(s->workers, o->n_threads);
+    throttle_set(s->govern.throttle, o->cpu_ceiling, o->speed);
+    for (int32_t i = 0; i < s->models.n_known && has_other_kv; i++) {
+        struct service_loaded *m = ready(s, i);
+        if (m) set_kv(s, m);
+    }
+}
+
+void service_govern_start(struct service *s, struct service_loaded *m)
+{
+    if (s->govern.orders.kv_bytes > 0) set_kv(s, m);
+}
+
+/* ---- When ---- */
+
+/* Its weights are still being brought into memory. */
+static bool is_reading(const struct service_loaded *m)
+{
+    struct residency_state pages = {0};
+    if (m) engine_residency(scheduler_engine(m->scheduler), &pages);
+    return pages.wanted_bytes > 0 && !pages.is_done;
+}
+
+static bool is_active(const struct service *s)
+{
+    if (s->n_tickets > 0 || s->runs || !governor_is_calm(s->govern.governor)) return true;
+    if (s->govern.active_ns && clock_ms_since(s->govern.active_ns) < ACTIVE_MS) return true;
+    for (int32_t i = 0; i < s->models.n_known; i++) {
+        if (s->models.known[i]->has_worker || is_reading(ready(s, i))) return true;
+    }
+    return false;
+}
+
+/* When the next idle model has been so for long enough; 0: none will be. */
+static int64_t unload_ns(const struct service *s)
+{
+    struct service_loaded *m = s->o.model_idle_s > 0 ? service_registry_idle(s, 0) : NULL;
+    return m ? m->last_use_ns + (int64_t)(s->o.model_idle_s * 1e9) : 0;
+}
+
+int64_t service_due_ns(const struct service *s)
+{
+    int64_t look = is_active(s) ? s->govern.looked_ns + LOOK_NS : 0, unload = unload_ns(s);
+    if (look == 0 || unload == 0) return look + unload;
+    return look < unload ? look : unload;
+}
+
+void service_tick(struct service *s)
+{
+    int64_t now = clock_ns(), unload = unload_ns(s);
+    if (now >= s->govern.looked_ns + LOOK_NS && is_active(s)) {
+        struct machine_sample sample;
+        machine_read(NULL, &sample);
+        s->govern.looked_ns = now;
+        governor_look(s->govern.governor, &sample);
+        if (!s->govern.orders.background) projects_pause(s->projects);
+        restore(s);
+    }
+    if (unload == 0 || now < unload) return;
+    service_registry_unload(s, service_registry_idle(s, 0));
+    service_registry_settle(s);
+}
+
+const struct governor *service_governor(const struct service *s)
+{
+    return s->govern.governor;
+}
+
+/* ---- Life ---- */
+
+void service_govern_init(struct service *s)
+{
+    struct service_govern *g = &s->govern;
+    struct governor_options o = s->o.governor;
+    int32_t n_threads = pool_threads(s->workers);
+    o.n_threads = n_threads;
+    o.metrics = s->o.metrics;
+    g->throttle = throttle_new(n_threads);
+    g->governor = governor_new(&o);
+    g->orders = (struct governor_orders){.n_threads = n_threads,
+                                         .cpu_ceiling = o.cpu_limit > 0 ? o.cpu_limit : 1,
+                                         .speed = o.speed > 0 ? o.speed : 1,
+                                         .background = true};
+    throttle_set(g->throttle, g->orders.cpu_ceiling, g->orders.speed);
+    governor_add_memory_action(g->governor, "unload idle models", unload_idle, s);
+    governor_add_memory_action(g->governor, "shrink KV", shrink_kv, s);
+    governor_add_memory_action(g->governor, "trim the heap", trim_heap, s);
+    governor_add_memory_action(g->governor, "give back pages of weights", drop_weights, s);
+    governor_on_orders(g->governor, obey, s);
+}
+
+void service_govern_clear(struct service *s)
+{
+    governor_free(&s->govern.governor);
+    throttle_free(&s->govern.throttle);
+}
