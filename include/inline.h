@@ -1,7 +1,11 @@
 /* libinline: code completion inside your program, from a GGUF model, on the CPU.
  *
  * One handle holds one model. A handle may be used by one thread at a time, except inline_cancel, which
- * any thread may call. See docs/examples/embed.c. */
+ * any thread may call. See docs/examples/embed.c.
+ *
+ * Where a model's file is cut off, or its disk fails, while a handle is open, requests fail and your program
+ * goes on: for that, inline_open installs a handler of SIGBUS. Faults that are not the library's go to the
+ * handler that was there before; one that you install later must in turn call the one that it replaces. */
 #ifndef INLINE_H
 #define INLINE_H
 

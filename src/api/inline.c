@@ -65,7 +65,8 @@ static enum err open_engine(struct inline_model *m, const struct inline_options 
                                      .kv_dir = o->kv_dir,
                                      .kv_disk_bytes = o->kv_disk_bytes,
                                      .move = o->move ? ENGINE_MOVE_ON : ENGINE_MOVE_OFF,
-                                     .no_speculation = o->no_speculation};
+                                     .no_speculation = o->no_speculation,
+                                     .read_ahead = true};
     int32_t n_ctx = o->n_ctx ? o->n_ctx : DEFAULT_CONTEXT;
     if (n_ctx > m->model->p.n_ctx_train) n_ctx = m->model->p.n_ctx_train;
     enum err err = engine_open(m->model, &options, &m->engine, msg);

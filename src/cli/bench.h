@@ -28,10 +28,12 @@ struct bench_engine {
     double load_ms;        /* opening the model and the engine */
     double first_token_ms; /* that, and the logits after a first token; waiting for packed weights not
                               included */
+    double resident_ms;    /* from when reading ahead began, until all weights in use were in memory */
 };
 
 /* Open both for measuring with these options (those about packed weights, threads and isa are set here),
- * compute a first token, then wait for packed weights where they are wanted. ERR_UNSUPPORTED:
+ * compute a first token, then wait for packed weights where they are wanted, and until all weights are in
+ * memory. ERR_UNSUPPORTED:
  * BENCH_PACKED_ON, but there cannot be any. */
 MUST_CHECK enum err bench_engine_open(const char *path, const struct settings *s,
                                       const struct engine_options *options, enum bench_packed packed,

@@ -5,7 +5,6 @@
  * One sequence serves all measures: their tokens are prefixes of one list, so that the depth that one needs
  * is often there from the one before. Measures are taken round by round, and with --packed both side by side
  * in each round, so that a disturbance hits all alike. */
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,6 +14,7 @@
 #include "cli/bench_cancel.h"
 #include "cli/bench_machine.h"
 #include "cli/cli.h"
+#include "cli/text_loss.h"
 #include "model/gguf.h"
 #include "model/model.h"
 #include "model/tokenizer.h"
@@ -25,8 +25,7 @@
 #define MAX_RUNS       25
 #define DEPTH_MAX      2048
 #define N_DECODE       64
-#define BATCH_REPEATS  5   /* of one small batch in a run: the median counts */
-#define LOSS_WINDOW    512 /* tokens whose perplexity is measured in one piece */
+#define BATCH_REPEATS  5 /* of one small batch in a run: the median counts */
 #define TEXT_MAX_BYTES ((size_t)16 << 20)
 
 enum kind { PREFILL, DECODE, NEIGHBOUR, BATCH };
@@ -79,8 +78,7 @@ struct side {
     struct engine_seq *seq;
     double samples[N_MEASURES][MAX_RUNS];
     struct bench_cancel cancel;
-    double loss;
-    int64_t n_loss; /* tokens that it is the mean of */
+    struct text_loss loss;
 };
 
 /* Deterministic token ids spread over the vocabulary. */
@@ -171,35 +169,12 @@ static enum err run_all(struct side *sides, int32_t n_sides, const struct plan *
     return err;
 }
 
-/* The mean loss over windows that each begin as the model wants texts to begin. */
 static enum err measure_loss(struct side *side, const char *path, struct errmsg *msg)
 {
-    const struct tokenizer *t = side->e.model->tokenizer;
-    bool has_bos = tokenizer_adds_bos(t) && tokenizer_bos(t) != TOKEN_NONE;
-    int32_t window[LOSS_WINDOW] = {has_bos ? tokenizer_bos(t) : 0};
-    struct token_list tokens = {0};
     struct buf text;
     buf_init(&text, TEXT_MAX_BYTES);
-    double sum = 0;
     enum err err = file_read(path, &text, msg);
-    if (!err && tokenizer_encode(t, buf_str(&text), text.len, 0, &tokens))
-        err = err_set(msg, ERR_NOMEM, "cannot tokenize %s", path);
-    for (int32_t at = 0; at < tokens.n && !err;) {
-        int32_t n = LOSS_WINDOW - has_bos < tokens.n - at ? LOSS_WINDOW - has_bos : tokens.n - at;
-        double loss = 0;
-        memcpy(window + has_bos, tokens.ids + at, (size_t)n * sizeof *window);
-        at += n;
-        n += has_bos;
-        if (n < 2) break; /* nothing before a single token predicts it */
-        engine_seq_clear(side->seq, false);
-        err = engine_seq_loss(side->seq, window, n, &loss);
-        if (err) err = err_set(msg, err, "cannot compute the loss: %s", err_text(err));
-        sum += loss * (n - 1);
-        side->n_loss += n - 1;
-    }
-    if (!err && side->n_loss == 0) err = err_set(msg, ERR_ARG, "%s: too short to measure", path);
-    if (!err) side->loss = sum / (double)side->n_loss;
-    token_list_clear(&tokens);
+    if (!err) err = text_loss_add(&side->loss, side->seq, buf_str(&text), text.len, 0, msg);
     buf_clear(&text);
     return err;
 }
@@ -253,6 +228,7 @@ static void add_figures(struct json *j, const struct report *r, int32_t side)
     struct side *s = &r->sides[side];
     json_num(j, "load_ms", s->e.load_ms, 2);
     json_num(j, "load_to_first_token_ms", s->e.first_token_ms, 2);
+    json_num(j, "resident_ms", s->e.resident_ms, 2);
     for (int32_t i = 0; i < N_MEASURES; i++) {
         if (r->plan->is_on[i]) json_num(j, measures[i].key, figure(r, side, i), 3);
     }
@@ -263,9 +239,9 @@ static void add_figures(struct json *j, const struct report *r, int32_t side)
         json_num(j, "cancel_max_ms", bench_percentile(s->cancel.ms, s->cancel.n, 1), 3);
     }
     if (r->plan->text) {
-        json_int(j, "text_tokens", s->n_loss);
-        json_num(j, "loss", s->loss, 6);
-        json_num(j, "perplexity", exp(s->loss), 4);
+        json_int(j, "text_tokens", s->loss.n);
+        json_num(j, "loss", text_loss_mean(&s->loss), 6);
+        json_num(j, "perplexity", text_loss_perplexity(&s->loss), 4);
     }
 }
 
@@ -311,6 +287,7 @@ static void print_plain(const struct report *r)
     if (r->n_sides > 1) printf("%-32s %10s %10s\n", "", "packed", "as in file");
     print_row(r, "load", (double[]){s[0].e.load_ms, s[last].e.load_ms}, "ms");
     print_row(r, "load to first token", (double[]){s[0].e.first_token_ms, s[last].e.first_token_ms}, "ms");
+    print_row(r, "all weights in memory", (double[]){s[0].e.resident_ms, s[last].e.resident_ms}, "ms");
     for (int32_t i = 0; i < N_MEASURES; i++) {
         if (!r->plan->is_on[i]) continue;
         print_row(r, measures[i].label, (double[]){figure(r, 0, i), figure(r, last, i)},
@@ -324,7 +301,9 @@ static void print_plain(const struct report *r)
         print_row(r, "cancelled prefill returns within", max, "ms");
     }
     if (r->plan->text)
-        print_row(r, "perplexity", (double[]){exp(s[0].loss), exp(s[last].loss)}, r->plan->text);
+        print_row(r, "perplexity",
+                  (double[]){text_loss_perplexity(&s[0].loss), text_loss_perplexity(&s[last].loss)},
+                  r->plan->text);
     if (r->read_gb_s > 0)
         printf("%-32s %10.2f tokens/s (%.1f GB/s read)\n", "decode, bandwidth's limit", r->limit,
                r->read_gb_s);

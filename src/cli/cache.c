@@ -7,12 +7,10 @@
 
 #include "base/buf.h"
 #include "base/json.h"
-#include "base/mem.h"
 #include "base/size.h"
 #include "cli/cache_files.h"
 #include "cli/meter.h"
 #include "os/clock.h"
-#include "serve/ask.h"
 #include "store/disk_cache.h"
 
 #define REPORT_LIMIT ((size_t)1 << 20)
@@ -23,17 +21,6 @@ int cli_cache(int argc, char **argv, const struct settings *s)
     static const struct cli_subcommand list[] = {
         {"stats", cli_cache_stats}, {"clear", cli_cache_clear}, {"verify", cli_cache_verify}, {NULL, NULL}};
     return cli_subcommand("cache", list, argc, argv, s);
-}
-
-enum err cli_cache_ask(const struct settings *s, const char *path, const char *body,
-                       struct json_value **answer, struct errmsg *msg)
-{
-    char *socket = NULL;
-    *answer = NULL;
-    if (cli_socket(s, &socket, msg)) return ERR_NOT_FOUND; /* no place for a socket, no daemon */
-    enum err err = ask_json(socket, path, body, answer, msg);
-    mem_free(socket);
-    return err;
 }
 
 /* --- verify ------------------------------------------------------------------------------------------- */

@@ -8,9 +8,4 @@ int cli_cache_stats(int argc, char **argv, const struct settings *s);
 int cli_cache_clear(int argc, char **argv, const struct settings *s);
 int cli_cache_verify(int argc, char **argv, const struct settings *s);
 
-struct json_value;
-/* Ask the running daemon (serve/ask.h). ERR_NOT_FOUND: there is none. */
-MUST_CHECK enum err cli_cache_ask(const struct settings *s, const char *path, const char *body,
-                                  struct json_value **answer, struct errmsg *msg);
-
 #endif

@@ -124,7 +124,7 @@ static enum err clear_here(struct clearing *c, const struct settings *s, struct 
 static enum err clear_daemon(struct clearing *c, const struct settings *s, bool is_whole, struct errmsg *msg)
 {
     struct json_value *answer = NULL;
-    enum err err = cli_cache_ask(s, "/cache/clear", is_whole ? "{}" : "{\"level\":\"memory\"}", &answer, msg);
+    enum err err = cli_ask(s, "/cache/clear", is_whole ? "{}" : "{\"level\":\"memory\"}", &answer, msg);
     c->has_daemon = err != ERR_NOT_FOUND;
     if (!c->has_daemon) err = OK;
     if (!err && is_whole) (void)json_get_int(json_get(answer, "deleted"), &c->n_deleted);
@@ -137,7 +137,7 @@ static enum err clear_daemon(struct clearing *c, const struct settings *s, bool 
 static enum err refuse_all_while_used(const struct settings *s, struct errmsg *msg)
 {
     struct json_value *answer = NULL;
-    enum err err = cli_cache_ask(s, "/cache", NULL, &answer, msg);
+    enum err err = cli_ask(s, "/cache", NULL, &answer, msg);
     json_read_free(&answer);
     if (err == ERR_NOT_FOUND) return OK;
     return err_set(msg, ERR_IO,

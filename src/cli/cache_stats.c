@@ -113,7 +113,7 @@ static enum err collect(const struct settings *s, struct report *out, struct err
     *out = (struct report){0};
     for (int32_t i = 0; i < SERVICE_CACHE_LEVELS; i++)
         out->stats.levels[i].name = store_level_name((enum store_level)i);
-    enum err err = cli_cache_ask(s, "/cache", NULL, &out->answer, msg);
+    enum err err = cli_ask(s, "/cache", NULL, &out->answer, msg);
     if (err && err != ERR_NOT_FOUND) return err;
     if (err)
         take_settings(s, &out->stats);

@@ -10,6 +10,7 @@
 #include "cli/settings.h"
 
 struct buf;
+struct json_value;
 
 enum cli_status { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
 
@@ -35,6 +36,8 @@ int cli_serve(int argc, char **argv, const struct settings *s);
 int cli_lsp(int argc, char **argv, const struct settings *s);
 int cli_config(int argc, char **argv, const struct settings *s);
 int cli_cache(int argc, char **argv, const struct settings *s);
+int cli_status(int argc, char **argv, const struct settings *s);
+int cli_doctor(int argc, char **argv, const struct settings *s);
 
 /* A command that is a group of others, "inline GROUP NAME ...": runs the one that argv[1] names. The list
  * ends with a null name. */
@@ -75,6 +78,10 @@ MUST_CHECK enum err cli_pick_model(const char *name, const struct settings *s, c
 
 /* The path of the daemon's socket (mem_free); the usual one's directory is made. */
 MUST_CHECK enum err cli_socket(const struct settings *s, char **path, struct errmsg *msg);
+
+/* Ask the running daemon (serve/ask.h). ERR_NOT_FOUND: there is none. */
+MUST_CHECK enum err cli_ask(const struct settings *s, const char *path, const char *body,
+                            struct json_value **answer, struct errmsg *msg);
 
 void cli_set_log_level(const struct settings *s);
 

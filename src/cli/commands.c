@@ -32,7 +32,11 @@ const struct cli_command cli_commands[] = {
      cli_serve},
     {"lsp", "", "The language server that editors start",
      "Joins standard input and output to the daemon, and starts one if none runs.\n", cli_lsp},
-    {"model", "list|pull|import|info|check|pack|rm ...", "Install, inspect and remove models",
+    {"model", "recommend|list|pull|import|info|check|plan|pack|load|unload|rm ...",
+     "Choose, install, inspect and remove models",
+     "  recommend [DIR] [--memory SIZE] [--json]\n"
+     "      Which model suits this machine and the languages in DIR (.), with the milliseconds that a\n"
+     "      suggestion would take. Measures for a second; needs no model.\n"
      "  list [--available] [--json]\n"
      "      Installed models, or those that can be pulled by name.\n"
      "  pull NAME|hf:OWNER/REPO/FILE|URL [--name N] [--force] [--json]\n"
@@ -46,6 +50,14 @@ const struct cli_command cli_commands[] = {
      "  pack [MODEL] [--remove] [--json]\n"
      "      Write a model's weights in the layout that computing reads fastest, or delete that copy.\n"
      "      pull and import do this by themselves (setting models.pack).\n"
+     "  plan [MODEL] [--memory SIZE] [--kv-mb N] [--eight-bit q8_0|mxfp8] [--measure]\n"
+     "       [--calibrate FILE] [--all] [--json]\n"
+     "      The formats that F16 and BF16 weights are computed in with so much memory, or with --precision,\n"
+     "      and what that takes. --measure: the perplexity of a short text as stored and as planned.\n"
+     "      --calibrate: find the blocks that suffer most from 8 bits, on a text, and keep those as stored.\n"
+     "      --all: each tensor by itself.\n"
+     "  load NAME, unload NAME [--json]\n"
+     "      Have the running daemon load a model, again if it failed, or give its memory back.\n"
      "  rm NAME [--yes]\n"
      "      Delete an installed model.\n",
      cli_model},
@@ -59,6 +71,17 @@ const struct cli_command cli_commands[] = {
      "  verify [--json]\n"
      "      Read every database and every completion in it, and say which is damaged.\n",
      cli_cache},
+    {"status", "[--json]", "What the running daemon does and holds",
+     "Its models, requests, memory and processors, and what it gave back when the machine was short of "
+     "them.\n"
+     "Exit status 1: no daemon runs.\n",
+     cli_status},
+    {"doctor", "[DIR] [--json]", "Look for what keeps Inline from working well",
+     "Checks processors, memory and its limits, graphics processors, disk space, settings, models, the "
+     "daemon\n"
+     "and editors, says what to do, and recommends a model for the languages in DIR (.). Takes two seconds.\n"
+     "Exit status 1: something does not work.\n",
+     cli_doctor},
     {"config", "[--json|--markdown]", "Show every setting and where it came from",
      "--markdown prints the documentation of the settings instead.\n", cli_config},
     {"bench", "model|trace|context|cache ...", "Measure speed on this machine",

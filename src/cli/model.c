@@ -20,10 +20,11 @@
 
 int cli_model(int argc, char **argv, const struct settings *s)
 {
-    static const struct cli_subcommand list[] = {{"list", cli_model_list},     {"pull", cli_model_pull},
-                                                 {"import", cli_model_import}, {"info", cli_model_info},
-                                                 {"check", cli_model_check},   {"pack", cli_model_pack},
-                                                 {"rm", cli_model_rm},         {NULL, NULL}};
+    static const struct cli_subcommand list[] = {
+        {"list", cli_model_list}, {"pull", cli_model_pull},     {"import", cli_model_import},
+        {"info", cli_model_info}, {"check", cli_model_check},   {"plan", cli_model_plan},
+        {"pack", cli_model_pack}, {"rm", cli_model_rm},         {"recommend", cli_model_recommend},
+        {"load", cli_model_load}, {"unload", cli_model_unload}, {NULL, NULL}};
     return cli_subcommand("model", list, argc, argv, s);
 }
 

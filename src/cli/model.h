@@ -12,7 +12,11 @@ int cli_model_pull(int argc, char **argv, const struct settings *s);
 int cli_model_import(int argc, char **argv, const struct settings *s);
 int cli_model_info(int argc, char **argv, const struct settings *s);
 int cli_model_check(int argc, char **argv, const struct settings *s);
+int cli_model_plan(int argc, char **argv, const struct settings *s);
 int cli_model_pack(int argc, char **argv, const struct settings *s);
+int cli_model_recommend(int argc, char **argv, const struct settings *s);
+int cli_model_load(int argc, char **argv, const struct settings *s);
+int cli_model_unload(int argc, char **argv, const struct settings *s);
 int cli_model_rm(int argc, char **argv, const struct settings *s);
 
 /* Tensor formats in use, by bytes, largest first. */

@@ -9,9 +9,11 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/size.h"
+#include "cli/model_plan.h"
 #include "context/fim.h"
 #include "model/gguf.h"
 #include "model/model.h"
+#include "model/residency.h"
 #include "model/tokenizer.h"
 #include "model/weight_pack.h"
 #include "os/cpu.h"
@@ -40,19 +42,40 @@ static int64_t count_weights(const struct cli_model_format *formats, int32_t n)
     return total;
 }
 
-/* The packed form of the weights; null if it has not been written. */
-static struct weight_pack *find_pack(struct model *m)
+/* The packed form of the weights, converted as planned (null: not converted); null if it has not been
+ * written. */
+static struct weight_pack *find_pack(struct model *m, const struct precision_plan *plan)
 {
     struct weight_pack *p = NULL;
-    struct weight_pack_options o = {.build = false};
+    struct weight_pack_options o = {.build = false, .precision = plan};
     return weight_pack_open(m, &o, &p, NULL) == OK ? p : NULL;
 }
 
-static void pack_as_text(struct model *m, struct buf *out)
+/* How much of the weights that would be used is in memory now, be it only as the system's copy of the file.
+ */
+static void resident_as_text(const struct model *m, const struct weight_pack *p, struct buf *out)
+{
+    char size[SIZE_TEXT_MAX], of[SIZE_TEXT_MAX];
+    int64_t wanted = 0, bytes = residency_look(m, p, &wanted);
+    if (bytes >= 0)
+        buf_printf(out, "in memory     %s of %s of weights\n", size_text(bytes, size), size_text(wanted, of));
+}
+
+static void resident_as_json(const struct model *m, const struct weight_pack *p, struct json *j)
+{
+    int64_t wanted = 0, bytes = residency_look(m, p, &wanted);
+    json_int(j, "resident_bytes", bytes > 0 ? bytes : 0);
+    json_int(j, "used_bytes", wanted);
+}
+
+static void pack_as_text(struct model *m, const struct precision_plan *plan, struct buf *out)
 {
     char size[SIZE_TEXT_MAX];
-    int64_t bytes = weight_pack_bytes_of(m);
-    struct weight_pack *p = find_pack(m);
+    int64_t bytes = weight_pack_bytes_of(m, plan);
+    struct weight_pack *p = find_pack(m, plan);
+    buf_add_str(out, "precision     ");
+    model_plan_describe(plan, out);
+    buf_add_char(out, '\n');
     if (p) {
         buf_printf(out, "packed        %s in %s\n", size_text(bytes, size), weight_pack_path(p));
     } else if (bytes > 0) {
@@ -60,23 +83,30 @@ static void pack_as_text(struct model *m, struct buf *out)
     } else {
         buf_add_str(out, "packed        no; these formats are read as they are\n");
     }
+    resident_as_text(m, p, out);
     weight_pack_close(&p);
 }
 
 /* "state" is "present", "absent", or "none" for a model without a packed form. */
-static void pack_as_json(struct model *m, struct json *j)
+static void pack_as_json(struct model *m, const struct precision_plan *plan, struct json *j)
 {
-    int64_t bytes = weight_pack_bytes_of(m);
-    struct weight_pack *p = find_pack(m);
+    int64_t bytes = weight_pack_bytes_of(m, plan);
+    struct weight_pack *p = find_pack(m, plan);
+    json_begin_object(j, "precision");
+    json_str(j, "kind", precision_name(plan->kind));
+    json_flag(j, "converts", plan->converts);
+    json_int(j, "weight_bytes", plan->used_bytes);
+    json_end_object(j);
     json_begin_object(j, "pack");
     json_str(j, "state", p ? "present" : bytes > 0 ? "absent" : "none");
     json_int(j, "bytes", bytes);
     json_str(j, "path", p ? weight_pack_path(p) : NULL);
     json_end_object(j);
+    resident_as_json(m, p, j);
     weight_pack_close(&p);
 }
 
-static void info_as_text(struct model *m, struct buf *out)
+static void info_as_text(struct model *m, const struct precision_plan *plan, struct buf *out)
 {
     const struct arch_params *p = &m->p;
     struct cli_model_format formats[CLI_MODEL_FORMATS_MAX];
@@ -107,11 +137,11 @@ static void info_as_text(struct model *m, struct buf *out)
                *tokenizer_pre(m->tokenizer) ? ", pre-tokenizer " : "", tokenizer_pre(m->tokenizer));
     buf_printf(out, "fill-in       %s (%s, from %s)\n", fim.family, fim_order_name(fim.order), fim.detected);
     buf_printf(out, "KV cache      %s a token\n", size_text(kv_bytes_per_token(p), size));
-    pack_as_text(m, out);
+    pack_as_text(m, plan, out);
     if (license.len > 0) buf_printf(out, "license       %.*s\n", (int)license.len, license.data);
 }
 
-static void info_as_json(struct model *m, struct buf *out)
+static void info_as_json(struct model *m, const struct precision_plan *plan, struct buf *out)
 {
     const struct arch_params *p = &m->p;
     struct cli_model_format formats[CLI_MODEL_FORMATS_MAX];
@@ -157,7 +187,7 @@ static void info_as_json(struct model *m, struct buf *out)
     json_str(&j, "detected", fim.detected);
     json_end_object(&j);
     json_int(&j, "kv_bytes_per_token", kv_bytes_per_token(p));
-    pack_as_json(m, &j);
+    pack_as_json(m, plan, &j);
     json_end_object(&j);
     buf_add_char(out, '\n');
 }
@@ -180,15 +210,17 @@ int cli_model_info(int argc, char **argv, const struct settings *s)
     struct model *m = NULL;
     if (!parse_model(argc, argv, &name, &is_json)) return CLI_USAGE;
     if (!cli_model_open(name, s, &m)) return CLI_FAILED;
+    struct errmsg msg = {0};
+    struct model_plan plan = {0};
     struct buf out;
     buf_init(&out, REPORT_LIMIT);
-    if (is_json) {
-        info_as_json(m, &out);
-    } else {
-        info_as_text(m, &out);
-    }
+    enum err err = model_plan_make(m, s, &(struct model_plan_wishes){0}, &plan, &msg);
+    if (!err) (is_json ? info_as_json : info_as_text)(m, &plan.precision, &out);
+    model_plan_clear(&plan);
     model_unref(&m);
-    return cli_print(&out);
+    if (!err) return cli_print(&out);
+    buf_clear(&out);
+    return cli_fail(&msg);
 }
 
 /* --- check ------------------------------------------------------------------------------------------- */
@@ -264,10 +296,10 @@ static enum err check_weights(const struct model *m, const struct settings *s, s
     return err;
 }
 
-/* The packed weights, where there are any, are what packing this file gives; they are deleted if not. */
-static enum err check_pack(struct model *m, struct errmsg *msg)
+/* The packed weights, where there are any, are what packing this file so gives; they are deleted if not. */
+static enum err check_pack(struct model *m, const struct precision_plan *plan, struct errmsg *msg)
 {
-    struct weight_pack *p = find_pack(m);
+    struct weight_pack *p = find_pack(m, plan);
     if (!p) return OK;
     enum err err = weight_pack_verify(p, msg);
     if (err == ERR_FORMAT) {
@@ -277,6 +309,17 @@ static enum err check_pack(struct model *m, struct errmsg *msg)
                 m->path);
     }
     weight_pack_close(&p);
+    return err;
+}
+
+/* Those as stored, and those that the settings ask for. */
+static enum err check_packs(struct model *m, const struct settings *s, struct errmsg *msg)
+{
+    struct model_plan plan = {0};
+    enum err err = check_pack(m, NULL, msg);
+    if (!err) err = model_plan_make(m, s, &(struct model_plan_wishes){0}, &plan, msg);
+    if (!err && plan.precision.converts) err = check_pack(m, &plan.precision, msg);
+    model_plan_clear(&plan);
     return err;
 }
 
@@ -311,7 +354,7 @@ int cli_model_check(int argc, char **argv, const struct settings *s)
     if (!parse_model(argc, argv, &name, &is_json)) return CLI_USAGE;
     if (!cli_model_open(name, s, &m)) return CLI_FAILED;
     enum err err = check_weights(m, s, &msg);
-    if (!err) err = check_pack(m, &msg);
+    if (!err) err = check_packs(m, s, &msg);
     int status = err ? cli_fail(&msg) : report_check(m, is_json);
     model_unref(&m);
     return status;

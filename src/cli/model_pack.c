@@ -10,6 +10,7 @@
 #include "base/size.h"
 #include "cli/interrupt.h"
 #include "cli/meter.h"
+#include "cli/model_plan.h"
 #include "model/model.h"
 #include "model/weight_pack.h"
 
@@ -38,11 +39,13 @@ static bool watch(struct weight_pack *p, const char *name, const atomic_bool *in
     return weight_pack_state(p) != WEIGHT_PACK_BUILDING;
 }
 
-/* Build the pack of m and wait; a pack that is there is compared with the model and, if need be, replaced. */
-static enum err pack(struct model *m, const struct settings *s, struct weight_pack **out, struct errmsg *msg)
+/* Build this pack of m and wait; a pack that is there is compared with the model and, if need be, replaced.
+ */
+static enum err pack_planned(struct model *m, const struct settings *s, const struct precision_plan *plan,
+                             struct weight_pack **out, struct errmsg *msg)
 {
     struct weight_pack_options o = {
-        .build = true, .is_foreground = true, .max_bytes = (int64_t)s->packs_mb * 1000000};
+        .build = true, .is_foreground = true, .max_bytes = (int64_t)s->packs_mb * 1000000, .precision = plan};
     struct weight_pack *p = NULL;
     enum err err = weight_pack_open(m, &o, &p, msg);
     if (err) return err;
@@ -64,6 +67,15 @@ static enum err pack(struct model *m, const struct settings *s, struct weight_pa
         weight_pack_close(&p);
     else
         *out = p;
+    return err;
+}
+
+static enum err pack(struct model *m, const struct settings *s, struct weight_pack **out, struct errmsg *msg)
+{
+    struct model_plan plan = {0};
+    enum err err = model_plan_make(m, s, &(struct model_plan_wishes){0}, &plan, msg);
+    if (!err) err = pack_planned(m, s, &plan.precision, out, msg);
+    model_plan_clear(&plan);
     return err;
 }
 

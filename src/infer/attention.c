@@ -84,6 +84,11 @@ void attention_free(struct attention **ap)
     mem_free(a);
 }
 
+size_t attention_bytes(const struct attention *a)
+{
+    return a->slab.bytes;
+}
+
 /* The first chunk of which a token at pos sees something, and the one after the last. */
 static int32_t first_chunk(int32_t pos, int32_t window)
 {

@@ -23,6 +23,7 @@ struct place {
 MUST_CHECK enum err attention_new(const struct arch_params *p, const struct compute *c, int32_t max_batch,
                                   struct attention **out, struct errmsg *msg);
 void attention_free(struct attention **a);
+size_t attention_bytes(const struct attention *a); /* of scratch memory */
 
 /* Take up a batch of n tokens; places must live until the next. */
 void attention_begin(struct attention *a, const struct place *places, int32_t n);

@@ -57,30 +57,25 @@ static enum err open_compute(struct engine *e, const struct engine_options *o, s
     return OK;
 }
 
-static enum err open_kv(struct engine *e, const struct engine_options *o, struct errmsg *msg)
+static enum err open_kv_pool(struct engine *e, const struct engine_options *o, struct errmsg *msg)
 {
     int64_t budget = o->kv_bytes ? o->kv_bytes : DEFAULT_KV_BYTES;
-    enum err err = kv_pool_new(&e->model->p, o->kv_type, budget, &e->kv_pool, msg);
-    if (err || !o->kv_dir) return err;
-    char key[33];
+    return kv_pool_new(&e->model->p, o->kv_type, budget, &e->kv_pool, msg);
+}
+
+/* KV is that of these weights in these formats. */
+static enum err open_kv_store(struct engine *e, const struct engine_options *o, struct errmsg *msg)
+{
+    if (!o->kv_dir) return OK;
+    char key[32 + PRECISION_KEY_LEN + 1];
     weight_pack_model_key(e->model, key);
+    precision_key(&e->precision, key + 32);
     int64_t ceiling = o->kv_disk_bytes ? o->kv_disk_bytes : DEFAULT_KV_DISK_BYTES;
     char *usual = *o->kv_dir ? NULL : dirs_path(DIR_CACHE, "kv");
-    err =
+    enum err err =
         kv_store_open(usual ? usual : o->kv_dir, key, kv_pool_shape(e->kv_pool), ceiling, &e->kv_store, msg);
     mem_free(usual);
     return err;
-}
-
-/* Packed weights are an improvement, not a need: without them the engine runs on the file's layout. */
-static void open_pack(struct engine *e, const struct engine_options *o)
-{
-    if (!o->pack_dir || !e->c.kern->reads_packed) return;
-    struct weight_pack_options options = {
-        .dir = o->pack_dir, .build = o->pack_build, .max_bytes = o->pack_bytes};
-    struct errmsg ignored;
-    if (weight_pack_open(e->model, &options, &e->pack, &ignored)) e->pack = NULL;
-    engine_adopt_pack(e);
 }
 
 enum err engine_open(struct model *m, const struct engine_options *o, struct engine **out, struct errmsg *msg)
@@ -89,15 +84,17 @@ enum err engine_open(struct model *m, const struct engine_options *o, struct eng
     e->model = model_ref(m);
     e->move = o->move;
     enum err err = open_compute(e, o, msg);
-    if (!err) err = open_kv(e, o, msg);
+    if (!err) err = open_kv_pool(e, o, msg);
     int32_t max_batch = e->n_batch > LOGIT_ROWS ? e->n_batch : LOGIT_ROWS;
     if (!err) err = forward_new(m, &e->c, max_batch, &e->forward, msg);
     if (!err && !o->no_speculation) err = draft_new(DRAFT_TOKENS, &e->draft, msg);
+    if (!err) err = engine_weights_open(e, o, msg);
+    if (!err) err = open_kv_store(e, o, msg);
+    if (!err) err = engine_residency_open(e, o, msg);
     if (err) {
         engine_close(&e);
         return err;
     }
-    open_pack(e, o);
     *out = e;
     return OK;
 }
@@ -109,12 +106,14 @@ void engine_close(struct engine **ep)
     if (!e) return;
     draft_free(&e->draft);
     forward_free(&e->forward);
+    residency_free(&e->residency);
     weight_pack_close(&e->pack);
     kv_store_close(&e->kv_store);
     kv_pool_free(&e->kv_pool);
     pool_free(&e->own_pool);
     pool_free(&e->caller);
     pages_release(e->c.scratch, e->scratch_total);
+    precision_clear(&e->precision);
     model_unref(&e->model);
     mem_free(e);
 }
@@ -144,18 +143,10 @@ int64_t engine_kv_bytes(const struct engine *e)
     return kv_pool_used(e->kv_pool);
 }
 
-void engine_adopt_pack(struct engine *e)
+enum err engine_check(const struct engine *e, struct errmsg *msg)
 {
-    if (!e->pack || e->is_packed || weight_pack_state(e->pack) != WEIGHT_PACK_READY) return;
-    forward_use_pack(e->forward, e->pack);
-    e->is_packed = true;
-}
-
-bool engine_wait_packed(struct engine *e)
-{
-    if (e->pack) weight_pack_wait(e->pack);
-    engine_adopt_pack(e);
-    return e->is_packed;
+    enum err err = model_check(e->model, msg);
+    return err || !e->pack ? err : weight_pack_check(e->pack, msg);
 }
 
 static size_t logits_bytes(const struct engine_seq *s)
@@ -293,5 +284,5 @@ enum err engine_seq_loss(struct engine_seq *s, const int32_t *tokens, int32_t n,
         done += batch;
     }
     *loss = sum / (n - 1);
-    return e;
+    return e ? e : engine_check(s->engine, NULL);
 }

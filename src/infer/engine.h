@@ -74,8 +74,8 @@ int32_t engine_threads(const struct engine *e);
 /* Keep the calling thread, which will use the engine, on its workers' processors. */
 void engine_place_caller(const struct engine *e);
 int64_t engine_kv_bytes(const struct engine *e); /* of KV in memory, of all sequences */
-/* Another budget: what is above it is evicted, least recently used first, but for sequences of running jobs.
- */
+/* Another budget, at most that of the options (0: that): what is above it is evicted, least recently used
+ * first, but for sequences of running jobs; the memory goes back to the system. */
 void engine_set_kv_bytes(struct engine *e, int64_t bytes);
 
 /* Memory that the engine itself has reserved and uses fully in time: scratch, logits of n_seqs sequences. */
@@ -83,7 +83,10 @@ int64_t engine_scratch_bytes(const struct engine *e, int32_t n_seqs);
 
 /* Any thread, these: */
 
-/* What a plan of precision must leave room for: KV up to its budget, scratch, and a reserve. */
+/* What a plan of precision must leave room for: KV up to its budget, scratch, and a reserve: for the heap
+ * (some ten megabytes), caches, indexes and open documents, and rows of an embedding table that is not
+ * counted: the system maps 16 pages for each that is looked up, together up to some hundred megabytes. */
+#define ENGINE_RESERVE_BYTES ((int64_t)256 << 20)
 int64_t engine_beside_bytes(const struct engine *e);
 /* The plan in use, or to be used as soon as its weights are converted (engine_wait_packed); as stored where
  * they cannot be, or are not there and not to be built. */

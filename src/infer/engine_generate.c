@@ -31,5 +31,5 @@ enum err engine_generate(struct engine_seq *s, const struct engine_request *r, s
     while (!e && !job_is_over(j)) e = run_pass(s, j, r);
     job_finish(&j, ENGINE_STOP_CANCEL);
     if (e) return err_set(msg, e, "cannot go on with a prompt of %d tokens: %s", r->n_prompt, err_text(e));
-    return OK;
+    return engine_check(s->engine, msg);
 }

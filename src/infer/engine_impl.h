@@ -25,13 +25,15 @@ struct engine {
     enum engine_move move;
 
     struct kv_pool *kv_pool;
-    struct kv_store *kv_store; /* or null */
-    struct engine_seq *seqs;   /* open ones; linked by next */
-    int64_t n_uses;            /* orders sequences by use */
-    struct draft *draft;       /* null: no speculation */
-    struct job *drafting;      /* whom `draft` is lent to, or null */
-    struct weight_pack *pack;  /* or null */
-    bool is_packed;            /* the pack is in use */
+    struct kv_store *kv_store;   /* or null */
+    struct engine_seq *seqs;     /* open ones; linked by next */
+    int64_t n_uses;              /* orders sequences by use */
+    struct draft *draft;         /* null: no speculation */
+    struct job *drafting;        /* whom `draft` is lent to, or null */
+    struct weight_pack *pack;    /* or null */
+    bool is_packed;              /* the pack is in use */
+    struct residency *residency; /* or null: weights are read as they are used */
+    struct precision_plan precision;
 };
 
 struct engine_seq {
@@ -49,6 +51,14 @@ struct engine_seq {
     float *logits;     /* [LOGIT_ROWS][n_vocab], reserved */
     int32_t logit_row; /* logits after tokens[len - 1], or -1 */
 };
+
+/* Plan the weights' formats and open packed weights, or begin to build them. The KV pool and the forward pass
+ * are there: the plan leaves room for them. */
+enum err engine_weights_open(struct engine *e, const struct engine_options *o, struct errmsg *msg);
+
+/* Begin to use the weights, and to read them ahead: where the pack is ready, it is what is read, and the
+ * file's own matrices never are. */
+enum err engine_residency_open(struct engine *e, const struct engine_options *o, struct errmsg *msg);
 
 /* Use packed weights from now on if they have become ready. */
 void engine_adopt_pack(struct engine *e);

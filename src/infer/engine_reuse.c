@@ -28,7 +28,10 @@ void engine_seq_save(const struct engine_seq *s)
 {
     struct kv_store *store = s->engine->kv_store;
     struct errmsg ignored; /* what cannot be saved is computed again */
-    if (store && s->n_exact >= SAVE_MIN) (void)!kv_store_save(store, &s->kv, s->tokens, s->n_exact, &ignored);
+    if (!store || s->n_exact < SAVE_MIN) return;
+    /* Its name says which weights it is of. */
+    if (engine_check(s->engine, &ignored) == OK)
+        (void)!kv_store_save(store, &s->kv, s->tokens, s->n_exact, &ignored);
 }
 
 void engine_seq_clear(struct engine_seq *s, bool save)
@@ -38,17 +41,31 @@ void engine_seq_clear(struct engine_seq *s, bool save)
     kv_truncate(&s->kv, 0);
 }
 
-/* Free the pages of the sequence that was not used for longest. False if only s and busy ones have any. */
-static bool evict_other(const struct engine_seq *s)
+/* Free the pages of the sequence that was not used for longest. False if only `except` (or null) and busy
+ * ones have any. */
+static bool evict_one(const struct engine *e, const struct engine_seq *except)
 {
     struct engine_seq *oldest = NULL;
-    for (struct engine_seq *o = s->engine->seqs; o; o = o->next) {
-        if (o == s || o->is_busy || o->kv.n_pages == 0) continue;
+    for (struct engine_seq *o = e->seqs; o; o = o->next) {
+        if (o == except || o->is_busy || o->kv.n_pages == 0) continue;
         if (!oldest || o->last_use < oldest->last_use) oldest = o;
     }
     if (!oldest) return false;
     engine_seq_clear(oldest, true);
     return true;
+}
+
+static bool evict_other(const struct engine_seq *s)
+{
+    return evict_one(s->engine, s);
+}
+
+void engine_set_kv_bytes(struct engine *e, int64_t bytes)
+{
+    int64_t before = kv_pool_budget(e->kv_pool);
+    kv_pool_set_budget(e->kv_pool, bytes > 0 ? bytes : INT64_MAX);
+    while (kv_pool_used(e->kv_pool) > kv_pool_budget(e->kv_pool) && evict_one(e, NULL)) continue;
+    if (kv_pool_budget(e->kv_pool) < before) kv_pool_trim(e->kv_pool);
 }
 
 enum err engine_seq_reserve(struct engine_seq *s, int32_t from, int32_t to)
@@ -215,6 +232,8 @@ enum err engine_fill_begin(struct engine_seq *s, const int32_t *tokens, int32_t 
     reuse->n_moved = n - exact - reuse->n_computed;
     list_gaps(&plan, tokens, n, &s->kv, fill);
     fill->max_exact = s->n_exact < plan.same ? s->n_exact : plan.n_runs ? plan.runs[0].to : n;
+    for (int32_t i = 0; i < fill->n_gaps && s->engine->residency; i++)
+        residency_expect(s->engine->residency, fill->gaps[i].tokens, fill->gaps[i].n);
     if (fill->n_gaps == 0) end_fill(s, fill);
     return OK;
 }
@@ -274,7 +293,7 @@ enum err engine_seq_sync(struct engine_seq *s, const int32_t *tokens, int32_t n,
         engine_fill_took(s, &fill, spans, n_spans);
         if (engine_fill_is_done(&fill)) s->logit_row = 0;
     }
-    return e;
+    return e ? e : engine_check(s->engine, NULL);
 }
 
 void engine_seq_allow_move(struct engine_seq *s, int32_t from)

@@ -72,6 +72,11 @@ void experts_free(struct experts **ep)
     mem_free(e);
 }
 
+size_t experts_bytes(const struct experts *e)
+{
+    return e->slab.bytes;
+}
+
 /* Choose the n_used best experts of one token; their softmax probabilities, renormalised, are the weights.
  * (The softmax over all experts cancels in the renormalisation.) */
 static void route(struct experts *e, int32_t t)

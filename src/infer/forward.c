@@ -125,15 +125,29 @@ void forward_free(struct forward **fp)
     mem_free(f);
 }
 
+static void pack_layer(struct model_layer *l, const struct weight_pack *pack)
+{
+    struct kern_mat *all[] = {&l->wq,   &l->wk,        &l->wv,      &l->wo,        &l->gate,  &l->up,
+                              &l->down, &l->gate_exps, &l->up_exps, &l->down_exps, &l->router};
+    for (size_t j = 0; j < sizeof all / sizeof *all; j++) weight_pack_apply(pack, all[j]);
+}
+
 void forward_use_pack(struct forward *f, const struct weight_pack *pack)
 {
-    for (int32_t i = 0; i < f->m->p.n_layers; i++) {
-        struct model_layer *l = &f->layers[i];
-        struct kern_mat *all[] = {&l->wq,   &l->wk,        &l->wv,      &l->wo,        &l->gate,  &l->up,
-                                  &l->down, &l->gate_exps, &l->up_exps, &l->down_exps, &l->router};
-        for (size_t j = 0; j < sizeof all / sizeof *all; j++) weight_pack_apply(pack, all[j]);
-    }
+    for (int32_t i = 0; i < f->m->p.n_layers; i++) pack_layer(&f->layers[i], pack);
     weight_pack_apply(pack, &f->output);
+}
+
+void forward_use_layer(struct forward *f, const struct weight_pack *pack, int32_t layer)
+{
+    memcpy(f->layers, f->m->layers, (size_t)f->m->p.n_layers * sizeof *f->layers);
+    f->output = f->m->output;
+    if (pack && layer >= 0) pack_layer(&f->layers[layer], pack);
+}
+
+size_t forward_bytes(const struct forward *f)
+{
+    return f->slab.bytes + attention_bytes(f->attention) + (f->experts ? experts_bytes(f->experts) : 0);
 }
 
 static const struct model_layer *layer_of(const struct forward *f)

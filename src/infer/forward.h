@@ -25,6 +25,13 @@ void forward_free(struct forward **f);
 /* Read packed weights from now on; the pack is ready and outlives f. */
 void forward_use_pack(struct forward *f, const struct weight_pack *pack);
 
+/* The same for one layer alone; the others, and the output head, are read as in the model's file. pack null,
+ * or layer -1: all are. */
+void forward_use_layer(struct forward *f, const struct weight_pack *pack, int32_t layer);
+
+/* Bytes of scratch memory, which are resident once a whole batch was computed. */
+size_t forward_bytes(const struct forward *f);
+
 /* Consecutive tokens of one sequence. */
 struct forward_span {
     const struct kv

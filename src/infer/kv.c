@@ -1,9 +1,10 @@
 /* KV caches of sequences, in pages from a pool.
  *
- * The pool reserves address space for its whole budget at once and hands out equal pages of it, so that a
- * page's number follows from its address, and used memory can never exceed the budget. Invariants: refs[i] is
- * the number of page tables that hold page i; a page is on the free stack exactly when that is 0; a table
- * writes only to pages whose count is 1. */
+ * The pool reserves address space for its first budget at once and hands out equal pages of it, so that a
+ * page's number follows from its address. A smaller budget later only means that fewer are handed out; what
+ * is in use beyond it stays until it is freed. Invariants: refs[i] is the number of page tables that hold
+ * page i; a page is on the free stack exactly when that is 0; a table writes only to pages whose count is 1.
+ */
 #include "infer/kv.h"
 
 #include <assert.h>
@@ -27,8 +28,9 @@ struct kv_pool {
     struct kv_shape shape;
     char *memory; /* [n_pages][page_bytes] */
     int32_t n_pages;
-    int32_t *refs; /* [n_pages] */
-    int32_t *free; /* [n_free] stack of page numbers; the memory of the uppermost n_warm is resident */
+    int32_t n_usable; /* that the budget allows to be in use; 1..n_pages */
+    int32_t *refs;    /* [n_pages] */
+    int32_t *free;    /* [n_free] stack of page numbers; the memory of the uppermost n_warm is resident */
     int32_t n_free, n_warm, n_warm_kept;
 };
 
@@ -80,7 +82,7 @@ enum err kv_pool_new(const struct arch_params *p, enum kern_kv_type type, int64_
     pool->free = mem_try((size_t)pool->n_pages, sizeof *pool->free);
     if (!pool->refs || !pool->free) goto fail;
     for (int32_t i = 0; i < pool->n_pages; i++) pool->free[i] = pool->n_pages - 1 - i;
-    pool->n_free = pool->n_pages;
+    pool->n_free = pool->n_usable = pool->n_pages;
     pool->n_warm_kept = max(1, (int32_t)(WARM_BYTES / shape.page_bytes));
     *out = pool;
     return OK;
@@ -118,7 +120,33 @@ int64_t kv_pool_used(const struct kv_pool *pool)
 
 int64_t kv_pool_budget(const struct kv_pool *pool)
 {
-    return (int64_t)pool->n_pages * (int64_t)pool->shape.page_bytes;
+    return (int64_t)pool->n_usable * (int64_t)pool->shape.page_bytes;
+}
+
+/* Pages that may still be taken. More may be in use than the budget allows by now. */
+static int32_t n_left(const struct kv_pool *pool)
+{
+    return max(0, pool->n_usable - (pool->n_pages - pool->n_free));
+}
+
+/* Give back the memory of all but n of the warm pages: what was freed first goes first. */
+static void cool(struct kv_pool *pool, int32_t n)
+{
+    for (; pool->n_warm > n; pool->n_warm--) {
+        size_t i = (size_t)pool->free[pool->n_free - pool->n_warm];
+        pages_forget(pool->memory + i * pool->shape.page_bytes, pool->shape.page_bytes);
+    }
+}
+
+void kv_pool_set_budget(struct kv_pool *pool, int64_t budget)
+{
+    int64_t n = budget / (int64_t)pool->shape.page_bytes;
+    pool->n_usable = n < 1 ? 1 : n > pool->n_pages ? pool->n_pages : (int32_t)n;
+}
+
+void kv_pool_trim(struct kv_pool *pool)
+{
+    cool(pool, 0);
 }
 
 static int32_t *refs_of(const struct kv_pool *pool, const char *page)
@@ -151,15 +179,11 @@ static void unref_page(struct kv_pool *pool, const char *page)
     pool->n_warm++;
 }
 
-/* Drop pages, then give memory back if too much of it lies idle: what was freed first goes first. */
+/* Drop pages, then give memory back if too much of it lies idle. */
 static void unref_pages(struct kv_pool *pool, char *const *pages, int32_t n)
 {
     for (int32_t i = n - 1; i >= 0; i--) unref_page(pool, pages[i]);
-    if (pool->n_warm <= 2 * pool->n_warm_kept) return;
-    for (; pool->n_warm > pool->n_warm_kept; pool->n_warm--) {
-        size_t i = (size_t)pool->free[pool->n_free - pool->n_warm];
-        pages_forget(pool->memory + i * pool->shape.page_bytes, pool->shape.page_bytes);
-    }
+    if (pool->n_warm > 2 * pool->n_warm_kept) cool(pool, pool->n_warm_kept);
 }
 
 enum err kv_open(struct kv_pool *pool, int32_t n_ctx, struct kv *out, struct errmsg *msg)
@@ -237,7 +261,7 @@ enum err kv_reserve(struct kv *kv, int32_t from, int32_t to)
     int32_t first = min(from / KERN_KV_BLOCK, kv->n_pages), end = pages_of(to);
     int32_t end_old = min(end, kv->n_pages), n_new = end - end_old;
     for (int32_t i = first; i < end_old; i++) n_new += is_shared(kv, i);
-    if (n_new > kv->pool->n_free) return ERR_LIMIT;
+    if (n_new > n_left(kv->pool)) return ERR_LIMIT;
 
     for (int32_t i = first; i < end_old; i++) {
         bool has_others = i * KERN_KV_BLOCK < from || to - i * KERN_KV_BLOCK < KERN_KV_BLOCK;
@@ -382,7 +406,7 @@ enum err kv_rearrange(struct kv *kv, int32_t keep, const struct kv_run *runs, in
         next[i] = page_stays(kv, i, keep, runs, n_runs, end) ? kv->pages[i] : NULL;
         n_fresh += !next[i];
     }
-    if (n_fresh > pool->n_free) return ERR_LIMIT;
+    if (n_fresh > n_left(pool)) return ERR_LIMIT;
     for (int32_t i = first; i < n_pages; i++) next[i] = next[i] ? ref_page(pool, next[i]) : take_page(pool);
 
     struct rearrangement m = {.c = c,

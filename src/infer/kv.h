@@ -32,6 +32,11 @@ void kv_pool_free(struct kv_pool **pool); /* its sequences must be closed before
 const struct kv_shape *kv_pool_shape(const struct kv_pool *pool);
 int64_t kv_pool_used(const struct kv_pool *pool);   /* bytes of pages in use, each counted once */
 int64_t kv_pool_budget(const struct kv_pool *pool); /* bytes */
+/* Another budget, at least one page and at most the first one. What is in use beyond it stays; nothing more
+ * is handed out until enough of it is free. */
+void kv_pool_set_budget(struct kv_pool *pool, int64_t budget);
+/* Give the memory of all free pages back to the system. */
+void kv_pool_trim(struct kv_pool *pool);
 
 /* One sequence's page table. */
 struct kv {

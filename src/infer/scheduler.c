@@ -9,6 +9,7 @@
 #include "os/clock.h"
 #include "os/pages.h"
 #include "os/thread.h"
+#include "os/throttle.h"
 
 #define DEFAULT_ACTIVE 16
 #define DEFAULT_SEQS   32
@@ -179,11 +180,23 @@ void scheduler_leave(struct scheduler *s, struct scheduler_job *j)
     report(j);
 }
 
+bool scheduler_model_is_lost(const struct scheduler *s, struct scheduler_job *j)
+{
+    struct scheduler_report *r = &j->report;
+    struct errmsg msg;
+    if (engine_check(s->engine, &msg) == OK) return false;
+    r->err = ERR_IO;
+    r->msg = msg;
+    r->is_model_lost = true;
+    return true;
+}
+
 /* Ask what to run. False: it failed and was reported. */
-static bool prepare(struct scheduler_job *j)
+static bool prepare(const struct scheduler *s, struct scheduler_job *j)
 {
     int64_t start = clock_ns();
-    j->report.err = j->r.prepare(j->r.ctx, &j->request, &j->report.msg);
+    if (!scheduler_model_is_lost(s, j))
+        j->report.err = j->r.prepare(j->r.ctx, &j->request, &j->report.msg);
     j->report.prepare_ms = clock_ms_since(start);
     j->request.cancel = &j->cancel;
     if (!j->report.err) return true;
@@ -200,7 +213,7 @@ static void admit(struct scheduler *s)
         struct scheduler_job *j = take(s, next);
         note_turn(s, j->r.client);
         pthread_mutex_unlock(&s->lock);
-        bool is_ready = prepare(j);
+        bool is_ready = prepare(s, j);
         pthread_mutex_lock(&s->lock);
         if (!is_ready) continue;
         if (s->is_closing) atomic_store_explicit(&j->cancel, true, memory_order_relaxed);
@@ -254,11 +267,57 @@ static void wait(struct scheduler *s, int64_t until_ns)
     pthread_cond_timedwait(&s->changed, &s->lock, &at);
 }
 
+/* How long the throttle wants us to do nothing. What is being closed is not held up. */
+static int64_t throttled_ns(const struct scheduler *s)
+{
+    return s->throttle && !s->is_closing ? throttle_rest_ns(s->throttle) : 0;
+}
+
+/* Something is to be done that takes no computing. */
+static bool has_errands(const struct scheduler *s)
+{
+    if (s->is_closing || s->kv_bytes >= 0) return true;
+    for (int32_t i = 0; i < s->n_running; i++) {
+        if (scheduler_is_cancelled(s->running[i])) return true;
+    }
+    for (const struct scheduler_job *j = s->waiting; j; j = j->next) {
+        if (scheduler_is_cancelled(j)) return true;
+    }
+    return false;
+}
+
+/* There is work, but its time has not come. Meanwhile no prompt is built, so that the newest is, and who
+ * cancels does not wait. */
+static void wait_throttled(struct scheduler *s, int64_t ns)
+{
+    int64_t until_ns = clock_ns() + ns;
+    pthread_mutex_unlock(&s->lock);
+    scheduler_end_cancelled(s);
+    pthread_mutex_lock(&s->lock);
+    if (!has_errands(s)) wait(s, until_ns);
+}
+
+static void change_kv(struct scheduler *s)
+{
+    int64_t bytes = s->kv_bytes;
+    s->kv_bytes = -1;
+    if (bytes < 0) return;
+    pthread_mutex_unlock(&s->lock);
+    engine_set_kv_bytes(s->engine, bytes);
+    pthread_mutex_lock(&s->lock);
+    publish(s);
+}
+
 /* Nobody wants anything: tidy up after a while, then sleep until somebody does. */
 static void rest(struct scheduler *s)
 {
     if (s->quiet_ns == 0 || clock_ns() < s->quiet_ns) {
         wait(s, s->quiet_ns);
+        return;
+    }
+    int64_t throttled = throttled_ns(s);
+    if (throttled) {
+        wait(s, clock_ns() + throttled);
         return;
     }
     s->quiet_ns = 0;
@@ -275,10 +334,16 @@ static void *thread_main(void *arg)
     pthread_mutex_lock(&s->lock);
     for (;;) {
         drop_cancelled(s);
+        change_kv(s);
         if (s->is_closing && s->n_running == 0) break;
         int64_t hold_until = window_end(s);
         if (hold_until) {
             wait(s, hold_until);
+            continue;
+        }
+        int64_t throttled = s->waiting || s->n_running ? throttled_ns(s) : 0;
+        if (throttled) {
+            wait_throttled(s, throttled);
             continue;
         }
         admit(s);
@@ -336,6 +401,8 @@ enum err scheduler_new(struct engine *take_engine, const struct scheduler_option
     struct scheduler *s = MEM_NEW(struct scheduler);
     *out = NULL;
     s->engine = take_engine;
+    s->throttle = o->throttle;
+    s->kv_bytes = -1;
     pthread_mutex_init(&s->lock, NULL);
     init_condition(&s->changed);
     s->n_active = o->n_active ? o->n_active : DEFAULT_ACTIVE;
@@ -410,6 +477,19 @@ const struct model *scheduler_model(const struct scheduler *s)
 int32_t scheduler_n_ctx(const struct scheduler *s)
 {
     return engine_seq_n_ctx(s->slots[0].seq);
+}
+
+struct engine *scheduler_engine(struct scheduler *s)
+{
+    return s->engine;
+}
+
+void scheduler_set_kv_bytes(struct scheduler *s, int64_t bytes)
+{
+    pthread_mutex_lock(&s->lock);
+    s->kv_bytes = bytes > 0 ? bytes : 0;
+    notify(s);
+    pthread_mutex_unlock(&s->lock);
 }
 
 struct scheduler_job *scheduler_submit(struct scheduler *s, const struct scheduler_request *r)

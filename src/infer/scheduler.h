@@ -41,7 +41,8 @@ struct scheduler_report {
     double prepare_ms; /* in `prepare` */
     enum err err;
     struct errmsg msg;
-    bool is_model_lost; /* FAILED because of engine_check: no other request will succeed */
+    bool is_model_lost; /* FAILED because of engine_check: no other request will succeed. Asked before
+                           `prepare` and again at the end: on_token may have been given text, void now */
 };
 
 struct scheduler_request {

@@ -49,6 +49,7 @@ struct turn {
 
 struct scheduler {
     struct engine *engine;
+    struct throttle *throttle; /* borrowed, or null */
     int32_t n_active;     /* people's requests that run at once */
     int32_t n_background; /* others */
     int64_t window_ns;
@@ -78,6 +79,7 @@ struct scheduler {
     int32_t n_pass;
     bool is_computing; /* a pass, or what is done in idle moments (n_pass is 0) */
     bool is_closing;
+    int64_t kv_bytes; /* that engine_set_kv_bytes is to be told; -1: nothing */
     int64_t n_submitted;
     struct scheduler_state state;     /* as of the last pass, but n_waiting */
     struct scheduler_seq_state *seqs; /* [n_slots]; likewise */
@@ -101,8 +103,13 @@ void scheduler_computing_end(struct scheduler *s);
 /* Take j out of `running` and report: its `done` is called, and it may be freed. */
 void scheduler_leave(struct scheduler *s, struct scheduler_job *j);
 
+/* Whether engine_check fails; then it is j's failure. */
+bool scheduler_model_is_lost(const struct scheduler *s, struct scheduler_job *j);
+
 /* Begin those in `running` that can: give them a sequence, reuse what there is. */
 void scheduler_begin_jobs(struct scheduler *s);
+/* End those in `running` that were cancelled. */
+void scheduler_end_cancelled(struct scheduler *s);
 /* One pass over the wishes of those that have begun. */
 void scheduler_run_pass(struct scheduler *s);
 /* Free j's sequence, and let it leave. If it was not over it is now, cancelled. */

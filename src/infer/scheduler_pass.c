@@ -7,6 +7,7 @@
 #include "infer/scheduler_impl.h"
 #include "model/model.h"
 #include "os/clock.h"
+#include "os/throttle.h"
 
 /* Prefill holds back the next token of answers that are being decoded for no longer than this; and a
  * cancellation loses no more. A typist's next key cancels what is computed for this one: only passes that fit
@@ -164,6 +165,13 @@ void scheduler_begin_jobs(struct scheduler *s)
     }
 }
 
+void scheduler_end_cancelled(struct scheduler *s)
+{
+    for (int32_t i = s->n_running - 1; i >= 0; i--) {
+        if (scheduler_is_cancelled(s->running[i])) scheduler_end_job(s, s->running[i]);
+    }
+}
+
 /* --- Passes ------------------------------------------------------------------------------------------- */
 
 /* A pass while it is put together. */
@@ -293,8 +301,11 @@ void scheduler_run_pass(struct scheduler *s)
         int64_t before = clock_ns();
         enum err e = compute(s, &p);
         double ms = clock_ms_since(before);
+        if (s->throttle) throttle_worked(s->throttle, (int64_t)(ms * 1e6));
         if (!e) learn_speed(s, &p, ms);
-        deliver(s, &p, e != OK, ms);
+        bool is_void = e != OK; /* also where the weights are not what they were: before anything is told */
+        for (int32_t i = 0; i < p.n_jobs; i++) is_void = scheduler_model_is_lost(s, s->pass[i]) || is_void;
+        deliver(s, &p, is_void, ms);
     }
     end_finished(s);
 }
@@ -302,6 +313,7 @@ void scheduler_run_pass(struct scheduler *s)
 void scheduler_end_job(struct scheduler *s, struct scheduler_job *j)
 {
     struct scheduler_report *report = &j->report;
+    if (has_begun(j)) scheduler_model_is_lost(s, j); /* nothing that was computed of it is reported as done */
     report->outcome = report->err ? SCHEDULER_FAILED : has_begun(j) ? SCHEDULER_DONE : SCHEDULER_CANCELLED;
     if (!has_begun(j)) report->queue_ms = clock_ms_since(j->submitted_ns);
     job_finish(&j->job, ENGINE_STOP_CANCEL);

@@ -1,6 +1,7 @@
-/* Block layouts of the quantized GGUF formats, as bytes, so that a block may lie at any address.
+/* Block layouts of the formats that have blocks, as bytes, so that a block may lie at any address.
  *
- * Every format stores 32 or 256 consecutive weights of a row in one block; scales are F16, little-endian.
+ * Every format stores 32 or 256 consecutive weights of a row in one block; scales are F16, little-endian
+ * (MXFP8's is a power of two).
  * "Unit" below means 32 consecutive weights, the grain at which all kernels work. What the fields mean is
  * spelled out once, by the unpackers of unpack.h. */
 #ifndef KERN_BLOCK_H
@@ -76,6 +77,13 @@ struct block_iq4_xs {
     uint8_t lo[128];
 };
 
+/* 32 weights w = q 2^(e - 127), q in FP8 E4M3 (OCP Microscaling Formats 1.0: MXFP8). block_e8m0 and
+ * block_e4m3 say what their bits mean. */
+struct block_mxfp8 {
+    uint8_t e;
+    uint8_t q[32];
+};
+
 /* Values that the four bits of IQ4_NL and IQ4_XS stand for. */
 static const int8_t block_iq4_values[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
                                             1,    13,   25,  38,  53,  69,  89,  113};
@@ -93,6 +101,29 @@ static inline uint32_t block_u32(const uint8_t *p)
 static inline float block_f16(const uint8_t *p)
 {
     return kern_f16_to_f32(block_u16(p));
+}
+
+/* E8M0: a power of two, of exponents -127..127. 2^119 is the last with which every E4M3 number is finite in
+ * F32; larger ones, and the code for NaN (255), are read as that, so that no block makes a NaN. */
+#define BLOCK_E8M0_MAX 246
+
+static inline float block_e8m0(uint8_t e)
+{
+    const uint32_t bits = e >= BLOCK_E8M0_MAX ? BLOCK_E8M0_MAX << 23 : e ? (uint32_t)e << 23 : 1u << 22;
+    float f;
+    memcpy(&f, &bits, sizeof f);
+    return f;
+}
+
+/* E4M3: sign, four bits of exponent (bias 7), three of fraction; no infinities. The codes for NaN, 0x7f and
+ * 0xff, are read as what their bits would otherwise mean, 480 and -480: one more that makes no NaN, and
+ * nothing to be tested for in a kernel. Numbers that we convert have neither.
+ *
+ * In the places that they have in F16 (five bits of exponent, bias 15), the bits are the number times 2^-8,
+ * subnormal ones included. */
+static inline float block_e4m3(uint8_t code)
+{
+    return kern_f16_to_f32((uint16_t)((code & 0x80) << 8 | (code & 0x7f) << 7)) * 256;
 }
 
 #endif

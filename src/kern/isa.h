@@ -37,6 +37,8 @@ void kern_avx2_matmul(const struct kern_mat *w, const struct kern_act *x, int32_
                       float *y, size_t y_stride, void *scratch);
 void kern_avx2_matmul_packed(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
                              float *y, size_t y_stride, void *scratch); /* of w->packed */
+void kern_avx2_matmul_plain(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
+                            float *y, size_t y_stride, void *scratch); /* not quantized */
 void kern_avx2_attend(const struct kern_attend *a, int32_t begin, int32_t end,
                       const struct kern_attend_out *out, void *scratch);
 void kern_avx2_kv_store(enum kern_kv_type type, int32_t head_dim, const float *x, void *block, int32_t index);

@@ -4,8 +4,8 @@
  * differs only in the order of floating-point sums. Kernels are pure: they touch only their arguments,
  * never allocate, and may run on any thread at once. Sizes are trusted (model/ has validated them).
  *
- * Weights keep the block layout of the GGUF file. Activations are multiplied either as F32 (weights F32,
- * F16, BF16) or as 8-bit blocks of 32 with one scale (all quantized formats); kern_type_info tells which.
+ * Weights keep the block layout of the GGUF file. Activations are multiplied either as F32 (weights F32, F16,
+ * BF16, MXFP8) or as 8-bit blocks of 32 with one scale (all quantized formats); kern_type_info tells which.
  */
 #ifndef KERN_KERN_H
 #define KERN_KERN_H
@@ -32,7 +32,7 @@ enum kern_type {
     KERN_IQ4_XS = 23,
     KERN_BF16 = 30,
     KERN_MXFP8 = 64,   /* not in files: FP8 E4M3 in blocks of 32 with an E8M0 scale before them (OCP
-                        * Microscaling   Formats 1.0) */
+                        * Microscaling Formats 1.0) */
     KERN_TYPE_END = 65 /* one past the highest; numbers between that are not listed are not supported */
 };
 
@@ -120,8 +120,8 @@ struct kern {
      * Relative error against F64: that of F32 sums (format and activation rounding aside).
      * With w->packed, row0 is a multiple of PACK_ROWS, and the result for a token does not depend on the
      * other tokens of x. One variant, "amx", computes 32 tokens or more otherwise than fewer: with weights
-     * that are packed, F16 or BF16, and x->f, both rounded to bfloat16, it is then within 2^-7 of the sum of
-     * the terms' magnitudes (kern_amx.c). */
+     * that are packed, F16, BF16 or MXFP8, and x->f, both rounded to bfloat16, it is then within 2^-7 of the
+     * sum of the terms' magnitudes (kern_amx.c). */
     void (*matmul)(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1, float *y,
                    size_t y_stride, void *scratch);
 

@@ -97,6 +97,7 @@ ALWAYS_INLINE void take_f32(const float *f, int32_t c, int32_t n_cols, uint16_t 
     _mm512_store_si512(to, to_bf16(low, high));
 }
 
+/* The same of weights that are not quantized and not F32. */
 ALWAYS_INLINE void take_16_bits(enum kern_type type, const uint16_t *h, int32_t c, int32_t n_cols,
                                 uint16_t *to)
 {
@@ -108,6 +109,19 @@ ALWAYS_INLINE void take_16_bits(enum kern_type type, const uint16_t *h, int32_t 
     } else {
         memcpy(to, from, 32 * sizeof *to);
     }
+}
+
+/* A block of MXFP8: as block_e4m3 and block_e8m0 have it, 2^(e - 127 + 8) times the bits' value in F16.
+ * Exact. */
+ALWAYS_INLINE void take_mxfp8(const struct block_mxfp8 *b, uint16_t *to)
+{
+    const int32_t exponent = (b->e < BLOCK_E8M0_MAX ? b->e : BLOCK_E8M0_MAX) + 8;
+    const __m512 scale = _mm512_castsi512_ps(_mm512_set1_epi32(exponent << 23));
+    const __m512i code = _mm512_cvtepi8_epi16(_mm256_loadu_si256((const __m256i *)b->q));
+    const __m512i half = _mm512_and_si512(_mm512_slli_epi16(code, 7), _mm512_set1_epi16((int16_t)0xbf80));
+    const __m512 low = _mm512_cvtph_ps(_mm512_castsi512_si256(half));
+    const __m512 high = _mm512_cvtph_ps(_mm512_extracti64x4_epi64(half, 1));
+    _mm512_store_si512(to, to_bf16(_mm512_mul_ps(low, scale), _mm512_mul_ps(high, scale)));
 }
 
 /* Columns c.. of tokens t0..t0+n-1; where the last two tiles of tokens are not full, zeros. */
@@ -171,7 +185,10 @@ static void take_rows(const struct kern_mat *w, int32_t r, int32_t row1, int32_t
         for (int32_t i = 0; i < TILE; i++) {
             const char *row =
                 (const char *)w->data + (size_t)(r + i < row1 ? r + i : row1 - 1) * w->row_bytes;
-            take_16_bits(w->type, (const uint16_t *)row, c + u * PACK_UNIT, w->n_cols, rows.v + 32 * i);
+            if (w->type == KERN_MXFP8)
+                take_mxfp8((const struct block_mxfp8 *)row + c / PACK_UNIT + u, rows.v + 32 * i);
+            else
+                take_16_bits(w->type, (const uint16_t *)row, c + u * PACK_UNIT, w->n_cols, rows.v + 32 * i);
         }
         for (int32_t part = 0; part < 4; part++) { /* 8 rows x 8 pairs of columns */
             const int32_t row0 = part % 2 * 8, pair0 = part / 2 * 8;
@@ -289,7 +306,7 @@ static void multiply_chunk(const struct kern_mat *w, const struct kern_act *x, i
 static void matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1, float *y,
                    size_t y_stride, void *scratch)
 {
-    const bool is_short = w->type == KERN_F16 || w->type == KERN_BF16;
+    const bool is_short = w->type == KERN_F16 || w->type == KERN_BF16 || w->type == KERN_MXFP8;
     if (x->n_tokens < AMX_MIN_TOKENS || !(w->packed || is_short)) {
         kern_avx512_matmul(w, x, row0, row1, y, y_stride, scratch);
         return;

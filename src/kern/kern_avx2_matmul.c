@@ -1,9 +1,8 @@
-/* Matrix products with AVX2 of weights as they lie in the file. Three shapes:
+/* Matrix products with AVX2 of quantized weights as they lie in the file. Two shapes:
  *
- * - Quantized, one token: bound by memory bandwidth. Two rows at a time are unpacked and multiplied.
- * - Quantized, several tokens: bound by arithmetic. 16 rows are unpacked into a panel (panel_avx2.h), which
- * is then multiplied like one of packed weights (tile_avx2.h).
- * - F32, F16, BF16: tiles of four rows by up to three tokens with fused multiply-add.
+ * - One token: bound by memory bandwidth. Two rows at a time are unpacked and multiplied.
+ * - Several tokens: bound by arithmetic. 16 rows are unpacked into a panel (panel_avx2.h), which is then
+ * multiplied like one of packed weights (tile_avx2.h).
  *
  * Each is one function that is instantiated for every format by inlining it with constants. */
 #if defined(__AVX2__)
@@ -68,18 +67,11 @@ ALWAYS_INLINE void dot_two_rows(const char *row, size_t row_bytes, int32_t n, st
     }
 }
 
-/* How far ahead of two rows of row_bytes each to prefetch: whole pairs of rows, at least PREFETCH_BYTES. */
-static size_t prefetch_distance(size_t row_bytes)
-{
-    size_t pair = 2 * row_bytes;
-    return pair ? (PREFETCH_BYTES + pair - 1) / pair * pair : 0;
-}
-
 /* Two rows times one token. */
 ALWAYS_INLINE void decode_two_rows(const char *row, size_t row_bytes, const struct kern_act *x,
                                    struct span_format f, float y[2])
 {
-    const size_t ahead = prefetch_distance(row_bytes);
+    const size_t ahead = prefetch_distance(2 * row_bytes);
     struct row_sums acc[2];
     for (int32_t r = 0; r < 2; r++) acc[r].even = acc[r].odd = acc[r].min = _mm256_setzero_ps();
     for (int32_t unit = 0, n_units = x->n_cols / UNIT_LEN; unit < n_units;) {
@@ -140,80 +132,6 @@ ALWAYS_INLINE void matmul_quantized(const struct kern_mat *w, const struct kern_
     }
 }
 
-/* Eight weights of a format that is not quantized. */
-ALWAYS_INLINE __m256 load_plain(const char *row, int32_t i, enum kern_type type)
-{
-    if (type == KERN_F32) return _mm256_loadu_ps((const float *)row + i);
-    __m128i half = _mm_loadu_si128((const __m128i *)((const uint16_t *)row + i));
-    if (type == KERN_F16) return _mm256_cvtph_ps(half);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
-}
-
-/* Fewer than eight; zeros follow. */
-ALWAYS_INLINE __m256 load_plain_part(const char *row, int32_t i, int32_t n, enum kern_type type)
-{
-    if (type == KERN_F32) return vec_load_part((const float *)row + i, n);
-    uint16_t part[8] = {0};
-    memcpy(part, (const uint16_t *)row + i, (size_t)n * sizeof *part);
-    return load_plain((const char *)part, 0, type);
-}
-
-#define PLAIN_ROWS   4
-#define PLAIN_TOKENS 3 /* 4 x 3 sums, three activations and one weight vector fill the 16 registers */
-
-/* n_rows (constant) rows times n_tokens (constant) tokens. */
-ALWAYS_INLINE void plain_tile(const char *row, size_t row_bytes, int32_t n_rows, const float *x,
-                              int32_t n_cols, int32_t n_tokens, enum kern_type type, float *y,
-                              size_t y_stride)
-{
-    __m256 acc[PLAIN_ROWS][PLAIN_TOKENS];
-    for (int32_t r = 0; r < n_rows; r++) {
-        for (int32_t t = 0; t < n_tokens; t++) acc[r][t] = _mm256_setzero_ps();
-    }
-    for (int32_t i = 0; i < n_cols; i += 8) {
-        int32_t n = n_cols - i;
-        __m256 f[PLAIN_TOKENS];
-        for (int32_t t = 0; t < n_tokens; t++) {
-            const float *p = x + (size_t)t * (size_t)n_cols + i;
-            f[t] = n >= 8 ? _mm256_loadu_ps(p) : vec_load_part(p, n);
-        }
-        for (int32_t r = 0; r < n_rows; r++) {
-            const char *p = row + (size_t)r * row_bytes;
-            __m256 weight = n >= 8 ? load_plain(p, i, type) : load_plain_part(p, i, n, type);
-            for (int32_t t = 0; t < n_tokens; t++) acc[r][t] = _mm256_fmadd_ps(weight, f[t], acc[r][t]);
-        }
-    }
-    for (int32_t t = 0; t < n_tokens; t++) {
-        for (int32_t r = 0; r < n_rows; r++) y[(size_t)t * y_stride + (size_t)r] = vec_sum(acc[r][t]);
-    }
-}
-
-/* n_rows (constant) rows times all tokens. */
-ALWAYS_INLINE void plain_rows(const char *row, size_t row_bytes, int32_t n_rows, const struct kern_act *x,
-                              enum kern_type type, float *y, size_t y_stride)
-{
-    int32_t t = 0;
-    const float *f = x->f;
-    for (; t + PLAIN_TOKENS <= x->n_tokens; t += PLAIN_TOKENS) {
-        plain_tile(row, row_bytes, n_rows, f, x->n_cols, PLAIN_TOKENS, type, y, y_stride);
-        f += (size_t)PLAIN_TOKENS * (size_t)x->n_cols;
-        y += PLAIN_TOKENS * y_stride;
-    }
-    if (x->n_tokens - t == 2) plain_tile(row, row_bytes, n_rows, f, x->n_cols, 2, type, y, y_stride);
-    if (x->n_tokens - t == 1) plain_tile(row, row_bytes, n_rows, f, x->n_cols, 1, type, y, y_stride);
-}
-
-ALWAYS_INLINE void matmul_plain(const struct kern_mat *w, const struct kern_act *x, int32_t row0,
-                                int32_t row1, float *y, size_t y_stride, enum kern_type type)
-{
-    const char *row = (const char *)w->data + (size_t)row0 * w->row_bytes;
-    int32_t r = row0;
-    for (; r + PLAIN_ROWS <= row1; r += PLAIN_ROWS, row += PLAIN_ROWS * w->row_bytes) {
-        plain_rows(row, w->row_bytes, PLAIN_ROWS, x, type, y + r, y_stride);
-    }
-    for (; r < row1; r++, row += w->row_bytes) plain_rows(row, 0, 1, x, type, y + r, y_stride);
-}
-
 /* One instance for each format. */
 typedef void matmul_fn(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
                        float *y, size_t y_stride, void *scratch);
@@ -230,17 +148,6 @@ typedef void matmul_fn(const struct kern_mat *w, const struct kern_act *x, int32
     }
 SPAN_FORMATS(DEFINE_MATMUL)
 
-#define DEFINE_MATMUL_PLAIN(type, name)                                                                      \
-    static void matmul_##name(const struct kern_mat *w, const struct kern_act *x, int32_t row0,              \
-                              int32_t row1, float *y, size_t y_stride, void *scratch)                        \
-    {                                                                                                        \
-        (void)scratch;                                                                                       \
-        matmul_plain(w, x, row0, row1, y, y_stride, type);                                                   \
-    }
-DEFINE_MATMUL_PLAIN(KERN_F32, f32)
-DEFINE_MATMUL_PLAIN(KERN_F16, f16)
-DEFINE_MATMUL_PLAIN(KERN_BF16, bf16)
-
 void kern_avx2_matmul(const struct kern_mat *w, const struct kern_act *x, int32_t row0, int32_t row1,
                       float *y, size_t y_stride, void *scratch)
 {
@@ -249,11 +156,9 @@ void kern_avx2_matmul(const struct kern_mat *w, const struct kern_act *x, int32_
 #define ENTRY(type, name, format) [type] = matmul_##name,
         SPAN_FORMATS(ENTRY)
 #undef ENTRY
-            [KERN_F32] = matmul_f32,
-        [KERN_F16] = matmul_f16,
-        [KERN_BF16] = matmul_bf16,
     };
     matmul_fn *matmul = w->packed ? kern_avx2_matmul_packed : instances[w->type];
+    if (!matmul) matmul = kern_avx2_matmul_plain; /* not quantized */
     matmul(w, x, row0, row1, y, y_stride, scratch);
 }
 

@@ -1,6 +1,6 @@
-/* Matrices in the layout of their file: F32, F16 and BF16 with fused multiply-add, and quantized ones until
- * (or where) there is no packed form, unpacked row by row by the specification's own unpackers (unpack.h),
- * which compilers turn into vector code. */
+/* Matrices in the layout of their file: F32, F16, BF16 and MXFP8 with fused multiply-add, and quantized ones
+ * until (or where) there is no packed form, unpacked row by row by the specification's own unpackers
+ * (unpack.h), which compilers turn into vector code. */
 #if defined(__ARM_FEATURE_DOTPROD)
 
 #include "kern/chunk_neon.h"
@@ -57,7 +57,7 @@ void kern_neon_matmul_rows(const struct kern_mat *w, const struct kern_act *x, i
     }
 }
 
-/* Eight weights from address p on. */
+/* Eight weights from address p on; those of MXFP8 without their scale. */
 ALWAYS_INLINE void load_weights(enum kern_type type, const void *p, float32x4_t w[2])
 {
     if (type == KERN_F32) {
@@ -65,14 +65,28 @@ ALWAYS_INLINE void load_weights(enum kern_type type, const void *p, float32x4_t 
         w[1] = vld1q_f32((const float *)p + 4);
         return;
     }
-    uint16x8_t half = vld1q_u16(p);
-    if (type == KERN_F16) {
-        w[0] = vec_low_f16(half);
-        w[1] = vec_high_f16(half);
-    } else {
-        w[0] = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(half), 16));
-        w[1] = vreinterpretq_f32_u32(vshll_high_n_u16(half, 16));
+    if (type == KERN_BF16) {
+        uint16x8_t high = vld1q_u16(p);
+        w[0] = vreinterpretq_f32_u32(vshll_n_u16(vget_low_u16(high), 16));
+        w[1] = vreinterpretq_f32_u32(vshll_high_n_u16(high, 16));
+        return;
     }
+    uint16x8_t half;
+    if (type == KERN_F16) {
+        half = vld1q_u16(p);
+    } else { /* as block_e4m3, without the factor 2^8; the sign is in bits 15 and 14 */
+        int16x8_t code = vshll_n_s8(vld1_s8(p), 7);
+        half = vandq_u16(vreinterpretq_u16_s16(code), vdupq_n_u16(0xbf80));
+    }
+    w[0] = vec_low_f16(half);
+    w[1] = vec_high_f16(half);
+}
+
+/* What load_weights leaves out of MXFP8: 2^(e - 127 + 8), with the limit of block_e8m0. */
+ALWAYS_INLINE float32x4_t load_scale(const struct block_mxfp8 *b)
+{
+    const uint32_t exponent = (b->e < BLOCK_E8M0_MAX ? b->e : BLOCK_E8M0_MAX) + 8u;
+    return vreinterpretq_f32_u32(vdupq_n_u32(exponent << 23));
 }
 
 /* Rows by tokens: eight sums are enough chains for one token, 16 leave registers for the operands. */
@@ -80,9 +94,10 @@ ALWAYS_INLINE void load_weights(enum kern_type type, const void *p, float32x4_t 
 #define FLOAT_ROWS   4
 #define FLOAT_TOKENS 4
 
-/* Eight columns of n_rows (constant) rows times those of n_tokens (constant) tokens. */
+/* Eight columns of n_rows (constant) rows times those of n_tokens (constant) tokens. scale: of each row, for
+ * MXFP8. */
 ALWAYS_INLINE void float_step(const char *row, size_t row_bytes, int32_t n_rows, const float *const x[],
-                              int32_t n_tokens, enum kern_type type,
+                              int32_t n_tokens, enum kern_type type, const float32x4_t *scale,
                               float32x4_t acc[FLOAT_ROWS_1][FLOAT_TOKENS])
 {
     float32x4_t f[FLOAT_TOKENS][2];
@@ -93,8 +108,23 @@ ALWAYS_INLINE void float_step(const char *row, size_t row_bytes, int32_t n_rows,
     for (int32_t r = 0; r < n_rows; r++) {
         float32x4_t w[2];
         load_weights(type, row + (size_t)r * row_bytes, w);
+        for (int32_t i = 0; i < 2 && type == KERN_MXFP8; i++) w[i] = vmulq_f32(w[i], scale[r]);
         for (int32_t t = 0; t < n_tokens; t++)
             acc[r][t] = vfmaq_f32(vfmaq_f32(acc[r][t], w[0], f[t][0]), w[1], f[t][1]);
+    }
+}
+
+/* A block of MXFP8 of each row. */
+ALWAYS_INLINE void float_block(const char *row, size_t row_bytes, int32_t n_rows, const float *x[],
+                               int32_t n_tokens, float32x4_t acc[FLOAT_ROWS_1][FLOAT_TOKENS])
+{
+    float32x4_t scale[FLOAT_ROWS_1];
+    for (int32_t r = 0; r < n_rows; r++)
+        scale[r] = load_scale((const struct block_mxfp8 *)(row + (size_t)r * row_bytes));
+    const char *codes = row + offsetof(struct block_mxfp8, q);
+    for (int32_t i = 0; i < UNIT_LEN; i += 8) {
+        float_step(codes + i, row_bytes, n_rows, x, n_tokens, KERN_MXFP8, scale, acc);
+        for (int32_t t = 0; t < n_tokens; t++) x[t] += 8;
     }
 }
 
@@ -113,8 +143,10 @@ ALWAYS_INLINE void float_tile(const char *row, size_t row_bytes, int32_t n_rows,
     }
     const char *p = row;
     int32_t left = n_cols;
+    for (; type == KERN_MXFP8 && left > 0; left -= UNIT_LEN, p += sizeof(struct block_mxfp8))
+        float_block(p, row_bytes, n_rows, at, n_tokens, acc);
     for (; left >= 8; left -= 8, p += 8 * size) {
-        float_step(p, row_bytes, n_rows, at, n_tokens, type, acc);
+        float_step(p, row_bytes, n_rows, at, n_tokens, type, NULL, acc);
         for (int32_t t = 0; t < n_tokens; t++) at[t] += 8;
     }
     if (left > 0) {
@@ -122,7 +154,7 @@ ALWAYS_INLINE void float_tile(const char *row, size_t row_bytes, int32_t n_rows,
         float tokens[FLOAT_TOKENS][8] = {{0}};
         for (int32_t r = 0; r < n_rows; r++) memcpy(rows[r], p + (size_t)r * row_bytes, (size_t)left * size);
         for (int32_t t = 0; t < n_tokens; t++) at[t] = memcpy(tokens[t], at[t], (size_t)left * sizeof(float));
-        float_step(rows[0], sizeof rows[0], n_rows, at, n_tokens, type, acc);
+        float_step(rows[0], sizeof rows[0], n_rows, at, n_tokens, type, NULL, acc);
     }
     for (int32_t r = 0; r < n_rows; r++) {
         for (int32_t t = 0; t < n_tokens; t++) sums[t][r] = vaddvq_f32(acc[r][t]);
@@ -173,8 +205,11 @@ void kern_neon_matmul_floats(const struct kern_mat *w, const struct kern_act *x,
     case KERN_F16:
         multiply_floats(w, x, row0, row1, y, y_stride, KERN_F16);
         break;
-    default:
+    case KERN_BF16:
         multiply_floats(w, x, row0, row1, y, y_stride, KERN_BF16);
+        break;
+    default:
+        multiply_floats(w, x, row0, row1, y, y_stride, KERN_MXFP8);
         break;
     }
 }

@@ -19,6 +19,10 @@ static float plain_weight(enum kern_type type, const void *row, size_t i)
 {
     float f;
     if (type == KERN_F32) return memcpy(&f, (const char *)row + 4 * i, sizeof f), f;
+    if (type == KERN_MXFP8) {
+        const struct block_mxfp8 *b = (const struct block_mxfp8 *)row + i / UNIT_LEN;
+        return block_e4m3(b->q[i % UNIT_LEN]) * block_e8m0(b->e);
+    }
     uint16_t bits = block_u16((const uint8_t *)row + 2 * i);
     return type == KERN_F16 ? kern_f16_to_f32(bits) : bf16_to_f32(bits);
 }

@@ -73,6 +73,13 @@ ALWAYS_INLINE void prefetch(const void *p, size_t bytes)
     for (size_t i = 0; i < bytes; i += 64) _mm_prefetch((const char *)p + i, _MM_HINT_T0);
 }
 
+/* How far ahead to prefetch where several rows are read side by side, which have rows_bytes together: whole
+ * groups of rows, at least PREFETCH_BYTES. */
+ALWAYS_INLINE size_t prefetch_distance(size_t rows_bytes)
+{
+    return rows_bytes ? (PREFETCH_BYTES + rows_bytes - 1) / rows_bytes * rows_bytes : 0;
+}
+
 /* Compute a vector here. Otherwise the compiler reorders sums so that many products are alive at once, which
  * do not fit the registers. */
 #define IN_REGISTER(v) __asm__("" : "+x"(v))

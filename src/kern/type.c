@@ -7,13 +7,13 @@
 
 #define QUANTIZED(name, len, block)                                                                          \
     {                                                                                                        \
-        name, len, sizeof(struct block), true                                                                \
+        name, len, sizeof(struct block), true, false                                                         \
     }
 
 static const struct kern_type_info types[KERN_TYPE_END] = {
-    [KERN_F32] = {"F32", 1, 4, false},
-    [KERN_F16] = {"F16", 1, 2, false},
-    [KERN_BF16] = {"BF16", 1, 2, false},
+    [KERN_F32] = {"F32", 1, 4, false, false},
+    [KERN_F16] = {"F16", 1, 2, false, false},
+    [KERN_BF16] = {"BF16", 1, 2, false, false},
     [KERN_Q4_0] = QUANTIZED("Q4_0", 32, block_q4_0),
     [KERN_Q4_1] = QUANTIZED("Q4_1", 32, block_q4_1),
     [KERN_Q5_0] = QUANTIZED("Q5_0", 32, block_q5_0),
@@ -26,15 +26,16 @@ static const struct kern_type_info types[KERN_TYPE_END] = {
     [KERN_Q6_K] = QUANTIZED("Q6_K", 256, block_q6_k),
     [KERN_IQ4_NL] = QUANTIZED("IQ4_NL", 32, block_q4_0),
     [KERN_IQ4_XS] = QUANTIZED("IQ4_XS", 256, block_iq4_xs),
+    [KERN_MXFP8] = {"MXFP8", UNIT_LEN, sizeof(struct block_mxfp8), false, true},
 };
 
-/* The sizes that the file format fixes. */
+/* The sizes that the formats fix. */
 _Static_assert(sizeof(struct block_q8_0) == 34 && sizeof(struct block_q4_0) == 18, "no padding");
 _Static_assert(sizeof(struct block_q4_1) == 20 && sizeof(struct block_q5_0) == 22, "no padding");
 _Static_assert(sizeof(struct block_q5_1) == 24 && sizeof(struct block_iq4_xs) == 136, "no padding");
 _Static_assert(sizeof(struct block_q2_k) == 84 && sizeof(struct block_q3_k) == 110, "no padding");
 _Static_assert(sizeof(struct block_q4_k) == 144 && sizeof(struct block_q5_k) == 176, "no padding");
-_Static_assert(sizeof(struct block_q6_k) == 210, "no padding");
+_Static_assert(sizeof(struct block_q6_k) == 210 && sizeof(struct block_mxfp8) == 33, "no padding");
 
 const struct kern_type_info *kern_type_info(uint32_t type)
 {

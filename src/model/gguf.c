@@ -1,17 +1,20 @@
 /* GGUF files: opening them and looking things up. gguf_parse.c validates, gguf_index.c finds names.
  *
- * Once opened, nothing changes and every view lies inside the map, so lookups need no lock and no check
- * but that of the type the caller expects. */
+ * Once opened, nothing of struct gguf changes and every view lies inside the map, so lookups need no lock and
+ * no check but that of the type the caller expects. The bytes of the map may change, if somebody writes to
+ * the file: each is read once, and only strings have lengths there. */
 #include "model/gguf.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "model/gguf_index.h"
 #include "model/gguf_parse.h"
+#include "os/file.h"
 
 enum err gguf_open_bytes(const void *data, size_t len, struct gguf **out, struct errmsg *msg)
 {
@@ -23,20 +26,32 @@ enum err gguf_open_bytes(const void *data, size_t len, struct gguf **out, struct
     return err;
 }
 
-enum err gguf_open(const char *path, struct gguf **out, struct errmsg *msg)
+enum err gguf_open_fd(int fd, const char *path, struct gguf **out, struct errmsg *msg)
 {
     struct map map;
     struct errmsg why;
     *out = NULL;
-    enum err err = map_open(path, &map, msg);
+    enum err err = map_open_fd(fd, path, &map, msg);
     if (err) return err;
     err = gguf_open_bytes(map.data, map.len, out, &why);
     if (err) {
         map_close(&map);
         return err_set(msg, err, "%s: %s", path, why.text);
     }
+    (*out)->map = map; /* with its guard */
     (*out)->owns_map = true;
     return OK;
+}
+
+enum err gguf_open(const char *path, struct gguf **out, struct errmsg *msg)
+{
+    int fd;
+    *out = NULL;
+    enum err err = file_open(path, &fd, msg);
+    if (err) return err;
+    err = gguf_open_fd(fd, path, out, msg);
+    close(fd);
+    return err;
 }
 
 void gguf_close(struct gguf **g)
@@ -142,8 +157,9 @@ enum err gguf_get_bool(const struct gguf *g, const char *key, bool *out, struct 
     const struct gguf_pair *pair = find_pair(g, key, msg);
     if (!pair) return ERR_NOT_FOUND;
     if (pair->is_array || pair->type != GGUF_BOOL) return wrong_type(pair, key, "a bool", msg);
-    if (*pair->data > 1) return err_set(msg, ERR_FORMAT, "key %s: a bool of value %d", key, *pair->data);
-    *out = *pair->data;
+    int64_t value = gguf_read_int(GGUF_U8, pair->data);
+    if (value > 1) return err_set(msg, ERR_FORMAT, "key %s: a bool of value %d", key, (int)value);
+    *out = value != 0;
     return OK;
 }
 
@@ -152,8 +168,9 @@ enum err gguf_get_str(const struct gguf *g, const char *key, struct gguf_str *ou
     const struct gguf_pair *pair = find_pair(g, key, msg);
     if (!pair) return ERR_NOT_FOUND;
     if (pair->is_array || pair->type != GGUF_STRING) return wrong_type(pair, key, "a string", msg);
-    const unsigned char *pos = pair->data;
-    *out = gguf_next_str(&pos);
+    struct gguf_array one = {.type = GGUF_STRING, .n = 1, .data = pair->data, .end = pair->end};
+    const unsigned char *pos = one.data;
+    *out = gguf_next_str(&one, &pos);
     return OK;
 }
 
@@ -167,14 +184,20 @@ enum err gguf_get_array(const struct gguf *g, const char *key, enum gguf_type ty
         snprintf(wanted, sizeof wanted, "an array of %s", type_text(type));
         return wrong_type(pair, key, wanted, msg);
     }
-    *out = (struct gguf_array){.type = type, .n = pair->n, .data = pair->data};
+    *out = (struct gguf_array){.type = type, .n = pair->n, .data = pair->data, .end = pair->end};
     return OK;
 }
 
-struct gguf_str gguf_next_str(const unsigned char **pos)
+struct gguf_str gguf_next_str(const struct gguf_array *a, const unsigned char **pos)
 {
     uint64_t len;
+    size_t left = (size_t)(a->end - *pos);
+    if (left < sizeof len) {
+        *pos = a->end;
+        return (struct gguf_str){.data = (const char *)a->end, .len = 0};
+    }
     memcpy(&len, *pos, sizeof len);
+    if (len > left - sizeof len) len = left - sizeof len;
     struct gguf_str str = {.data = (const char *)*pos + sizeof len, .len = (size_t)len};
     *pos += sizeof len + len;
     return str;

@@ -1,8 +1,9 @@
 /* GGUF files (versions 2 and 3, little-endian): memory-mapped, validated once, then trusted.
  *
  * gguf_open checks every count, offset, string, type and dimension against the file's size before it is
- * used; after OK, every pointer handed out lies inside the map. Specification: docs/gguf.md of the ggml
- * project. Immutable after open: any thread may read. */
+ * used; after OK, every pointer handed out lies inside the map, whatever becomes of the bytes: somebody may
+ * overwrite a file while it is mapped. Specification: docs/gguf.md of the ggml project. Immutable after open:
+ * any thread may read. */
 #ifndef MODEL_GGUF_H
 #define MODEL_GGUF_H
 
@@ -51,6 +52,8 @@ struct gguf_tensor {
 struct gguf;
 
 MUST_CHECK enum err gguf_open(const char *path, struct gguf **out, struct errmsg *msg);
+/* The same of an open file; path is for messages. The descriptor stays the caller's. */
+MUST_CHECK enum err gguf_open_fd(int fd, const char *path, struct gguf **out, struct errmsg *msg);
 /* The same over bytes in memory, which must outlive it (tests and fuzzing). */
 MUST_CHECK enum err gguf_open_bytes(const void *data, size_t len, struct gguf **out, struct errmsg *msg);
 void gguf_close(struct gguf **g);
@@ -73,13 +76,14 @@ MUST_CHECK enum err gguf_get_str(const struct gguf *g, const char *key, struct g
 struct gguf_array {
     enum gguf_type type;
     uint64_t n;
-    const unsigned char *data;
+    const unsigned char *data, *end;
 };
 MUST_CHECK enum err gguf_get_array(const struct gguf *g, const char *key, enum gguf_type type,
                                    struct gguf_array *out, struct errmsg *msg);
 
-/* Walk a string array: *pos starts as a->data; call at most a->n times. */
-struct gguf_str gguf_next_str(const unsigned char **pos);
+/* Walk a string array: *pos starts as a->data; call at most a->n times. Lengths stand in the file, so that
+ * they are cut to what is left of the array, and strings behind its end are empty. */
+struct gguf_str gguf_next_str(const struct gguf_array *a, const unsigned char **pos);
 /* Element i of an array of integers or floats, as a double or an int64 (i < a->n). */
 int64_t gguf_array_int(const struct gguf_array *a, uint64_t i);
 double gguf_array_float(const struct gguf_array *a, uint64_t i);

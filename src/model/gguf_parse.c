@@ -202,7 +202,9 @@ static enum err parse_pair(struct reader *r, int32_t number, struct gguf_pair *p
     }
     pair->type = (enum gguf_type)type;
     pair->data = r->p;
-    if (skip_elements(r, pair->type, pair->n)) return OK;
+    bool is_inside = skip_elements(r, pair->type, pair->n);
+    pair->end = r->p;
+    if (is_inside) return OK;
     if (pair->is_array) {
         return err_set(msg, ERR_FORMAT,
                        "key %.*s: its array of %" PRIu64 " leaves the file; download it again",
@@ -312,7 +314,7 @@ static enum err parse_tensor(struct reader *r, int32_t number, struct gguf_tenso
     }
     if (!read_u32(r, &type) || !read_u64(r, offset)) goto truncated;
     const struct kern_type_info *info = kern_type_info(type);
-    if (!info) {
+    if (!info || info->is_own) {
         const char *name = foreign_format(type);
         return err_set(msg, ERR_UNSUPPORTED,
                        "tensor %.*s: format %s%s%u%s is not supported; use a Q4_K_M or Q8_0 file",

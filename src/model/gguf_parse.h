@@ -14,6 +14,7 @@ struct gguf_pair {
     enum gguf_type type;       /* of the value or, for an array, of its elements; never GGUF_ARRAY */
     uint64_t n;                /* elements; 1 for a single value */
     const unsigned char *data; /* view of the first element, unaligned */
+    const unsigned char *end;  /* of the last */
 };
 
 struct gguf {

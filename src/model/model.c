@@ -1,11 +1,13 @@
 /* Loading a model: find each tensor that the architecture needs, check its shape, keep a view.
  *
- * Nothing is copied except small vectors (norms, biases) that the file does not keep as F32. */
+ * Nothing is copied except small vectors (norms, biases) that the file does not keep as F32. Weights are only
+ * ever numbers: whatever they become, if somebody writes to the file, no index or length is made of them. */
 #include "model/model.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "model/gguf.h"
@@ -246,25 +248,62 @@ static enum err refuse_split(const struct gguf *g, struct errmsg *msg)
                    (int)n);
 }
 
+/* What the opened file says. */
+static enum err load(struct model *m, struct errmsg *msg)
+{
+    enum err e = gguf_open_fd(m->fd, m->path, &m->gguf, msg);
+    if (e) return e;
+    m->name = model_name(m->gguf, m->path);
+    if ((e = refuse_split(m->gguf, msg))) return e;
+    if ((e = find_arch(m, msg))) return e;
+    if ((e = arch_read_params(m->arch, m->gguf, &m->p, msg))) return e;
+    if ((e = tokenizer_new(m->gguf, &m->tokenizer, msg))) return e;
+    m->p.n_vocab = tokenizer_n_vocab(m->tokenizer);
+    return load_tensors(m, msg);
+}
+
 enum err model_open(const char *path, struct model **out, struct errmsg *msg)
 {
     struct model *m = MEM_NEW(struct model);
     atomic_init(&m->refs, 1);
     m->path = mem_dup_str(path);
-    enum err e = gguf_open(path, &m->gguf, msg);
+    enum err e = file_open(path, &m->fd, msg);
     if (e) goto fail;
-    m->name = model_name(m->gguf, path);
-    if ((e = refuse_split(m->gguf, msg))) goto fail;
-    if ((e = find_arch(m, msg))) goto fail;
-    if ((e = arch_read_params(m->arch, m->gguf, &m->p, msg))) goto fail;
-    if ((e = tokenizer_new(m->gguf, &m->tokenizer, msg))) goto fail;
-    m->p.n_vocab = tokenizer_n_vocab(m->tokenizer);
-    if ((e = load_tensors(m, msg))) goto fail;
+    m->id = file_id_fd(m->fd);
+    e = load(m, msg);
+    /* What was read while it changed may be anything: then that is the fault, whatever seemed wrong. */
+    if (e != ERR_NOMEM && model_check(m, msg)) e = ERR_IO;
+    if (e) goto fail;
     *out = m;
     return OK;
 fail:
     model_unref(&m);
     return e;
+}
+
+enum err model_check(const struct model *m, struct errmsg *msg)
+{
+    struct file_id now = file_id_fd(m->fd);
+    const char *what = NULL;
+    if (file_id_is_other(&now, &m->id))
+        what = "cannot be read any more";
+    else if (now.size < m->id.size)
+        what = "was cut off while it was in use";
+    else if (file_id_is_rewritten(&m->id, &now))
+        what = "was written to while it was in use";
+    else if (m->gguf && map_is_lost(gguf_map(m->gguf)))
+        what = "could not be read in parts (is its disk failing?)";
+    if (!what) return OK;
+    return err_set(
+        msg, ERR_IO,
+        "%s: the model's file %s; get it anew, or move a whole file to this place, and load it again",
+        m->path, what);
+}
+
+bool model_is_replaced(const struct model *m)
+{
+    struct file_id now = file_id(m->path);
+    return now.inode && file_id_is_other(&now, &m->id);
 }
 
 struct model *model_ref(struct model *m)
@@ -286,6 +325,7 @@ void model_unref(struct model **mp)
     }
     tokenizer_free(&m->tokenizer);
     gguf_close(&m->gguf);
+    if (m->fd >= 0) close(m->fd);
     mem_free(m->layers);
     mem_free(m->path);
     mem_free(m->name);

@@ -45,8 +45,8 @@ struct model {
     char *path;                     /* as given to model_open */
     char *name;                     /* general.name, else the file's base name */
     struct model_vector *converted; /* F32 copies of vectors that the file keeps otherwise; owned */
-    int fd;                         /* the open file, which the map is of */
-    struct file_id id;              /* of it when it was mapped */
+    int fd;                         /* the open file, which the map is of; -1 before */
+    struct file_id id;              /* of it just before it was mapped */
     atomic_int refs;
 };
 
@@ -55,7 +55,13 @@ struct model {
 MUST_CHECK enum err model_open(const char *path, struct model **out, struct errmsg *msg);
 /* The file is still what was opened: ERR_IO where it was truncated, cannot be read any more, or was written
  * to, so that what was computed with it is void; says what to do. (One that was deleted or replaced by
- * another lives on in the map.) One fstat; any thread. */
+ * another lives on in the map.) One fstat; any thread.
+ *
+ * Size and time of writing decide, and a write sets the time before it changes a byte: who computed something
+ * and then finds the file unchanged has read nothing else. Not seen are a writer that sets the time back and
+ * keeps the size; one that writes a second time within a clock tick of model_open (file.h); one on another
+ * machine until a network file system asks for the file's attributes again (seconds, for NFS); and one that
+ * had its own writable map of the file, and had written to the same pages, before the model was opened. */
 MUST_CHECK enum err model_check(const struct model *m, struct errmsg *msg);
 /* There is another file under its name now. */
 bool model_is_replaced(const struct model *m);

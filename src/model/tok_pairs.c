@@ -130,7 +130,7 @@ static uint32_t read_lines(struct tok_pairs *p, struct merge_batch *b, const str
     uint32_t n_bad = 0;
     const unsigned char *record = merges->data;
     for (uint32_t rank = 0; rank < merges->n; rank++) {
-        struct gguf_str line = gguf_next_str(&record);
+        struct gguf_str line = gguf_next_str(merges, &record);
         if (line.len > b->keys_cap) { /* longer than any two tokens */
             n_bad++;
             continue;

@@ -17,6 +17,9 @@
 /* More tokens than any model has; keeps every index, and the hash table's size, far from overflow. */
 #define MAX_TOKENS (1 << 24)
 
+/* The length before a text. It is read once: later it could be another, if somebody writes to the file. */
+#define RECORD_HEAD sizeof(uint64_t)
+
 /* U+2581 in UTF-8. */
 static const char space_mark[] = "\xe2\x96\x81";
 
@@ -79,8 +82,8 @@ uint64_t tok_vocab_hash(enum tok_namespace space, const char *key, size_t len)
 
 struct gguf_str tok_vocab_text(const struct tok_vocab *v, int32_t id)
 {
-    const unsigned char *record = v->records + v->record_at[id];
-    return gguf_next_str(&record);
+    size_t at = v->record_at[id] + RECORD_HEAD;
+    return (struct gguf_str){(const char *)v->records + at, v->record_at[id + 1] - at};
 }
 
 struct gguf_str tok_vocab_key(const struct tok_vocab *v, int32_t id)
@@ -247,19 +250,24 @@ static enum err read_types(struct tok_vocab *v, const struct gguf *g, struct err
 }
 
 /* Note where each text starts and how many bytes they have in all. */
-static enum err measure_texts(struct tok_vocab *v, size_t *total, struct errmsg *msg)
+static enum err measure_texts(struct tok_vocab *v, const struct gguf_array *texts, size_t *total,
+                              struct errmsg *msg)
 {
-    const unsigned char *record = v->records;
+    const unsigned char *record = texts->data;
     *total = 0;
+    v->record_at[0] = 0;
     for (int32_t i = 0; i < v->n; i++) {
-        size_t at = (size_t)(record - v->records);
-        size_t len = gguf_next_str(&record).len;
+        if ((size_t)(texts->end - record) < RECORD_HEAD)
+            return err_set(msg, ERR_IO,
+                           "key tokenizer.ggml.tokens: the file was written to while it was read");
+        size_t len = gguf_next_str(texts, &record).len;
         *total += len;
         if (len > v->max_text_len) v->max_text_len = len;
-        if (at > UINT32_MAX || *total > UINT32_MAX) {
+        size_t at = (size_t)(record - texts->data);
+        if (at > UINT32_MAX) {
             return err_set(msg, ERR_FORMAT, "key tokenizer.ggml.tokens: more than 4 GiB of text");
         }
-        v->record_at[i] = (uint32_t)at;
+        v->record_at[i + 1] = (uint32_t)at;
     }
     return OK;
 }
@@ -324,12 +332,12 @@ enum err tok_vocab_init(struct tok_vocab *v, const struct gguf *g, enum tok_spel
     while (n_slots < n + n / 2 + TOK_SPECIAL_MAX) n_slots *= 2;
     v->slot_mask = n_slots - 1;
 
-    v->record_at = mem_try(n, sizeof *v->record_at);
+    v->record_at = mem_try(n + 1, sizeof *v->record_at);
     v->key_at = mem_try(n + 1, sizeof *v->key_at);
     v->flags = mem_try(n, sizeof *v->flags);
     v->slots = mem_try_aligned(n_slots, sizeof *v->slots);
     if (!v->record_at || !v->key_at || !v->flags || !v->slots) goto nomem;
-    err = measure_texts(v, &total, msg);
+    err = measure_texts(v, &texts, &total, msg);
     if (!err) err = read_types(v, g, msg);
     if (err) return err;
     v->keys = mem_try(total, 1);

@@ -46,8 +46,8 @@ struct tok_vocab_slot {
 struct tok_vocab {
     enum tok_spelling spelling;
     int32_t n;                    /* tokens */
-    const unsigned char *records; /* the file's array of texts; view into its map */
-    uint32_t *record_at;          /* [n] owned; where in records a token's text starts */
+    const unsigned char *records; /* the file's array of texts, lengths and all; view into its map */
+    uint32_t *record_at;          /* [n + 1] owned; where in records a token's length and text start */
     char *keys;                   /* owned arena */
     uint32_t *key_at;             /* [n + 1] owned; where in keys a token's key starts */
     uint8_t *flags;               /* [n] owned; type, namespace, end of generation */

@@ -16,6 +16,7 @@
 #include "model/weight_pack_dir.h"
 #include "model/weight_pack_file.h"
 #include "model/weight_pack_plan.h"
+#include "os/cpu.h"
 #include "os/dirs.h"
 #include "os/thread.h"
 
@@ -28,6 +29,7 @@ struct weight_pack {
     char *dir, *path; /* owned */
     int64_t max_bytes;
     bool is_foreground;
+    int32_t n_threads; /* that build */
 
     struct weight_pack_progress progress;
     atomic_int state;             /* enum weight_pack_state */
@@ -95,7 +97,8 @@ static enum err write_part(struct weight_pack *p, int fd, const char *part, stru
 {
     struct map map = {0};
     enum err err = weight_pack_dir_make_room(p->dir, p->plan.key, p->plan.file_bytes, p->max_bytes, msg);
-    if (!err) err = weight_pack_file_write(fd, part, &p->plan, &p->progress, msg);
+    if (!err) err = weight_pack_file_write(fd, part, &p->plan, p->n_threads, &p->progress, msg);
+    if (!err) err = model_check(p->model, msg); /* what was packed is what the name says */
     if (!err) err = map_open_fd(fd, part, &map, msg);
     if (!err) err = weight_pack_dir_publish(fd, part, p->path, msg);
     if (err) {
@@ -171,7 +174,7 @@ enum err weight_pack_open(struct model *m, const struct weight_pack_options *o, 
                           struct errmsg *msg)
 {
     struct weight_pack_plan plan;
-    enum err err = weight_pack_plan_init(m, &plan, msg);
+    enum err err = weight_pack_plan_init(m, o->precision, &plan, msg);
     if (err) return err;
     struct weight_pack *p = MEM_NEW(struct weight_pack);
     atomic_init(&p->refs, 1);
@@ -186,6 +189,7 @@ enum err weight_pack_open(struct model *m, const struct weight_pack_options *o, 
     p->path = weight_pack_dir_name(p->dir, plan.key);
     p->max_bytes = o->max_bytes ? o->max_bytes : WEIGHT_PACK_MAX_BYTES;
     p->is_foreground = o->is_foreground;
+    p->n_threads = o->is_foreground ? cpu_count() : 1; /* in the background one is enough of a burden */
     err = weight_pack_file_open(p->path, &p->plan, &p->file, msg);
     if (err == ERR_NOT_FOUND && o->build) err = start_building(p, msg);
     if (err) {
@@ -196,11 +200,33 @@ enum err weight_pack_open(struct model *m, const struct weight_pack_options *o, 
     return OK;
 }
 
+enum err weight_pack_check(const struct weight_pack *p, struct errmsg *msg)
+{
+    /* Acquire: as in weight_pack_state. */
+    if (atomic_load_explicit(&p->state, memory_order_acquire) != WEIGHT_PACK_READY) return OK;
+    struct file_id now = file_id_fd(p->file.fd);
+    if (now.size == (int64_t)p->file.map.len && !map_is_lost(&p->file.map)) return OK;
+    return err_set(
+        msg, ERR_IO,
+        "%s: the packed weights were cut off, or cannot be read any more; load the model again, and "
+        "they are built anew",
+        p->path);
+}
+
+/* Delete what weight_pack_check found, unless another pack has taken its place. */
+static void discard_lost(const struct weight_pack *p)
+{
+    if (weight_pack_check(p, NULL) == OK) return;
+    struct file_id own = file_id_fd(p->file.fd), named = file_id(p->path);
+    if (!file_id_is_other(&own, &named)) unlink(p->path);
+}
+
 void weight_pack_close(struct weight_pack **pp)
 {
     struct weight_pack *p = *pp;
     *pp = NULL;
     if (!p) return;
+    discard_lost(p);
     struct timespec deadline = from_now(CLOSE_WAIT_MS);
     int failure = 0;
     pthread_mutex_lock(&p->lock);
@@ -250,13 +276,44 @@ void weight_pack_apply(const struct weight_pack *p, struct kern_mat *w)
     const struct weight_pack_entry *e = w->data ? weight_pack_plan_find(&p->plan, w) : NULL;
     if (!e) return;
     const struct map *plain = gguf_map(p->model->gguf);
-    w->packed = p->file.map.data + e->offset;
+    const unsigned char *packed = p->file.map.data + e->offset;
     map_drop(plain, (size_t)((const unsigned char *)w->data - plain->data), (size_t)w->n_rows * w->row_bytes);
+    w->packed = e->is_packed ? packed : NULL;
+    if (e->type == w->type) return;
+    w->type = e->type;
+    w->data = packed;
+    w->row_bytes = weight_pack_entry_row_bytes(e);
+}
+
+bool weight_pack_find(const struct weight_pack *p, const struct kern_mat *w, const struct map **map,
+                      size_t *offset, size_t *len)
+{
+    /* Acquire: as in weight_pack_state. */
+    if (atomic_load_explicit(&p->state, memory_order_acquire) != WEIGHT_PACK_READY) return false;
+    const struct weight_pack_entry *e = weight_pack_plan_find(&p->plan, w);
+    if (!e) return false;
+    *map = &p->file.map;
+    *offset = (size_t)e->offset;
+    *len = (size_t)e->bytes;
+    return true;
+}
+
+struct weight_pack *weight_pack_ref(struct weight_pack *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed); /* the caller's reference keeps p alive */
+    return p;
+}
+
+void weight_pack_unref(struct weight_pack **pp)
+{
+    struct weight_pack *p = *pp;
+    *pp = NULL;
+    if (p) unref(p);
 }
 
 enum err weight_pack_verify(const struct weight_pack *p, struct errmsg *msg)
 {
-    return weight_pack_file_verify(&p->file, p->path, &p->plan, msg);
+    return weight_pack_file_verify(&p->file, p->path, &p->plan, cpu_count(), msg);
 }
 
 int64_t weight_pack_remove(const struct model *m, const char *dir)
@@ -268,10 +325,10 @@ int64_t weight_pack_remove(const struct model *m, const char *dir)
     return bytes;
 }
 
-int64_t weight_pack_bytes_of(const struct model *m)
+int64_t weight_pack_bytes_of(const struct model *m, const struct precision_plan *precision)
 {
     struct weight_pack_plan plan;
-    if (weight_pack_plan_init(m, &plan, NULL) != OK) return 0;
+    if (weight_pack_plan_init(m, precision, &plan, NULL) != OK) return 0;
     int64_t bytes = plan.file_bytes;
     weight_pack_plan_clear(&plan);
     return bytes;

@@ -113,9 +113,10 @@ static bool delete_unused(const char *path)
 struct entry {
     char *path; /* owned */
     int64_t bytes;
-    int64_t used_s;  /* when it was last opened, seconds since 1970 */
-    bool is_part;    /* being written, or left over */
-    bool is_our_key; /* a pack of the key that the list was made for */
+    int64_t used_s;    /* when it was last opened, seconds since 1970 */
+    bool is_part;      /* being written, or left over */
+    bool is_our_key;   /* a pack of the key that the list was made for, of whatever version */
+    bool is_our_model; /* the key goes on: a pack of that model, of whatever precision */
 };
 
 struct list {
@@ -155,12 +156,14 @@ static void list_add(void *ctx, const char *name)
         return;
     }
     size_t key_len = strlen(l->key);
+    bool is_ours = strncmp(name, l->key, key_len) == 0;
     l->entries = grown;
     grown[l->n++] = (struct entry){.path = buf_take(&path),
                                    .bytes = st.st_size,
                                    .used_s = st.st_mtime,
                                    .is_part = is_part,
-                                   .is_our_key = strncmp(name, l->key, key_len) == 0 && name[key_len] == '-'};
+                                   .is_our_model = is_ours && name[key_len] == '-',
+                                   .is_our_key = is_ours && strncmp(name + key_len, "-v", 2) == 0};
 }
 
 static int by_use(const void *a, const void *b)
@@ -226,13 +229,13 @@ enum err weight_pack_dir_make_room(const char *dir, const char *key, int64_t byt
     return err;
 }
 
-int64_t weight_pack_dir_remove(const char *dir, const char *key)
+int64_t weight_pack_dir_remove(const char *dir, const char *model_key)
 {
     int64_t removed = 0;
-    struct list l = list_of(dir, key);
+    struct list l = list_of(dir, model_key);
     for (int32_t i = 0; i < l.n; i++) {
         const struct entry *e = &l.entries[i];
-        if (e->is_our_key && !e->is_part && unlink(e->path) == 0) removed += e->bytes;
+        if (e->is_our_model && !e->is_part && unlink(e->path) == 0) removed += e->bytes;
     }
     list_clear(&l);
     return removed;

@@ -1,8 +1,9 @@
 /* The directory of packs: names, locks, room.
  *
- * A pack is KEY-vVERSION.pack. While it is written it is called .part and locked exclusively (flock), so
- * that of two builders one waits, and a .part without a lock is what a process left that died. Who uses a
- * pack holds a shared lock on it; only packs without one are deleted. */
+ * A pack is KEY-vVERSION.pack; KEY is weight_pack_plan.key, whose first part, up to a dash, is the model's,
+ * so that packs of several precisions of a model stand side by side. While it is written it is called .part
+ * and locked exclusively (flock), so that of two builders one waits, and a .part without a lock is what a
+ * process left that died. Who uses a pack holds a shared lock on it; only packs without one are deleted. */
 #ifndef MODEL_WEIGHT_PACK_DIR_H
 #define MODEL_WEIGHT_PACK_DIR_H
 
@@ -28,8 +29,8 @@ MUST_CHECK enum err weight_pack_dir_publish(int fd, const char *part, const char
 MUST_CHECK enum err weight_pack_dir_make_room(const char *dir, const char *key, int64_t bytes,
                                               int64_t max_bytes, struct errmsg *msg);
 
-/* Delete the packs of this key, all versions, in use or not: those who use them keep their map. Returns the
- * bytes. */
-int64_t weight_pack_dir_remove(const char *dir, const char *key);
+/* Delete the packs of this model, of all precisions and versions, in use or not: those who use them keep
+ * their map. Returns the bytes. */
+int64_t weight_pack_dir_remove(const char *dir, const char *model_key);
 
 #endif

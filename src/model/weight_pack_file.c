@@ -17,10 +17,8 @@
 #include "kern/pack.h"
 #include "model/gguf.h"
 #include "model/model.h"
+#include "model/weight_pack_chunk.h"
 
-/* Bytes packed between two looks at the cancel flag; a few milliseconds of work. Part of the format, since
- * checksums are chained over such chunks. */
-#define CHUNK_BYTES 1048576
 /* Bytes written between two fdatasync: cancelling never waits for more to reach the disk, and other
  * programs' writes do not queue behind half a gigabyte. */
 #define SYNC_BYTES 4194304
@@ -40,8 +38,9 @@ struct header {
 struct row {
     uint64_t source;        /* offset of the plain matrix in the model's file */
     uint64_t offset, bytes; /* of the packed form in this file */
-    uint32_t type, n_rows, n_cols, reserved;
-    uint64_t checksum; /* of the packed form */
+    uint32_t type, n_rows, n_cols;
+    uint32_t converted_from; /* 1 + the format in the model's file; 0: it is the same */
+    uint64_t checksum;       /* of the packed form */
 };
 
 _Static_assert(sizeof(struct header) == 72 && sizeof(struct row) == 48, "no padding");
@@ -71,15 +70,16 @@ static enum err make_image(const struct weight_pack_plan *plan, struct image *ou
                                    .model_bytes = model_map->len,
                                    .file_bytes = (uint64_t)plan->file_bytes};
     memcpy(out->header->magic, magic, sizeof magic);
-    memcpy(out->header->key, plan->key, sizeof out->header->key);
+    memcpy(out->header->key, plan->key, sizeof out->header->key); /* the model's; formats follow */
     for (int32_t i = 0; i < plan->n; i++) {
         const struct weight_pack_entry *e = &plan->entries[i];
         out->rows[i] = (struct row){.source = (uint64_t)((const unsigned char *)e->w->data - model_map->data),
                                     .offset = (uint64_t)e->offset,
                                     .bytes = (uint64_t)e->bytes,
-                                    .type = (uint32_t)e->w->type,
+                                    .type = (uint32_t)e->type,
                                     .n_rows = (uint32_t)e->w->n_rows,
                                     .n_cols = (uint32_t)e->w->n_cols};
+        if (e->type != e->w->type) out->rows[i].converted_from = 1 + (uint32_t)e->w->type;
     }
     return OK;
 }
@@ -137,50 +137,13 @@ void weight_pack_file_close(struct weight_pack_file *f)
     *f = (struct weight_pack_file){0};
 }
 
-/* --- Packing ----------------------------------------------------------------------------------------- */
-
-static int32_t chunk_rows(const struct kern_mat *w)
-{
-    size_t panels = CHUNK_BYTES / pack_panel_bytes(w->type, w->n_cols);
-    int64_t rows = (int64_t)(panels ? panels : 1) * PACK_ROWS;
-    return rows < w->n_rows ? (int32_t)rows : w->n_rows;
-}
-
-static size_t chunk_bytes(const struct kern_mat *w)
-{
-    return pack_bytes(w->type, chunk_rows(w), w->n_cols);
-}
-
-/* Memory for the largest chunk of the plan; null if there is none. */
-static void *chunk_buffer(const struct weight_pack_plan *plan, struct errmsg *msg)
-{
-    size_t most = 0;
-    for (int32_t i = 0; i < plan->n; i++) {
-        size_t bytes = chunk_bytes(plan->entries[i].w);
-        if (bytes > most) most = bytes;
-    }
-    void *buffer = mem_try_aligned(most, 1);
-    if (!buffer) err_set(msg, ERR_NOMEM, "no memory to pack %zu bytes at once", most);
-    return buffer;
-}
-
-/* Pack the rows of w from row0 on, at most a chunk, into out as a matrix of their own, which is how they lie
- * in the whole one. Returns the bytes. */
-static size_t pack_chunk(const struct kern_mat *w, int32_t row0, void *out)
-{
-    int32_t n = chunk_rows(w) < w->n_rows - row0 ? chunk_rows(w) : w->n_rows - row0;
-    struct kern_mat part = *w;
-    part.data = (const char *)w->data + (size_t)row0 * w->row_bytes;
-    part.n_rows = n;
-    pack_rows(&part, 0, n, out);
-    return pack_bytes(w->type, n, w->n_cols);
-}
+/* --- Checksums ----------------------------------------------------------------------------------------- */
 
 /* The checksum of a packed matrix that lies in memory: each chunk's hash is the next one's seed. */
 static uint64_t hash_data(const void *data, const struct weight_pack_entry *e)
 {
     uint64_t hash = 0;
-    size_t step = chunk_bytes(e->w), bytes = (size_t)e->bytes;
+    size_t step = weight_pack_chunk_bytes(e, weight_pack_chunk_rows(e)), bytes = (size_t)e->bytes;
     for (size_t at = 0; at < bytes; at += step) {
         hash = XXH3_64bits_withSeed((const char *)data + at, bytes - at < step ? bytes - at : step, hash);
     }
@@ -192,7 +155,8 @@ static uint64_t hash_data(const void *data, const struct weight_pack_entry *e)
 struct writer {
     int fd;
     const char *path;
-    void *buffer; /* one chunk */
+    const struct weight_pack_plan *plan;
+    struct weight_pack_maker *maker;
     size_t unsynced;
     struct weight_pack_progress *progress;
     struct errmsg *msg;
@@ -226,26 +190,31 @@ static enum err write_at(struct writer *w, const void *bytes, size_t len, int64_
     return fdatasync(w->fd) == 0 ? OK : write_failed(w);
 }
 
-static enum err write_entry(struct writer *w, const struct weight_pack_entry *e, uint64_t *checksum)
+/* Make all chunks and write them; the rows of the image get their checksums. */
+static enum err write_chunks(struct writer *w, const struct image *image)
 {
-    int64_t offset = e->offset;
+    const struct weight_pack_chunk *chunks;
     enum err err = OK;
-    *checksum = 0;
-    for (int32_t row = 0; row < e->w->n_rows && !err; row += chunk_rows(e->w)) {
+    int32_t n = -1;
+    while (!err && n != 0) {
         if (is_cancelled(w)) return ERR_CANCELLED;
-        size_t len = pack_chunk(e->w, row, w->buffer);
-        *checksum = XXH3_64bits_withSeed(w->buffer, len, *checksum);
-        err = write_at(w, w->buffer, len, offset);
-        offset += (int64_t)len;
-        atomic_fetch_add_explicit(&w->progress->done, (int64_t)len, memory_order_relaxed);
+        n = weight_pack_maker_next(w->maker, &chunks);
+        for (int32_t i = 0; i < n && !err; i++) {
+            const struct weight_pack_chunk *c = &chunks[i];
+            const struct weight_pack_entry *e = &w->plan->entries[c->entry];
+            uint64_t *checksum = &image->rows[c->entry].checksum;
+            *checksum = XXH3_64bits_withSeed(c->bytes, c->len, *checksum);
+            err = write_at(w, c->bytes, c->len, e->offset + (int64_t)weight_pack_chunk_bytes(e, c->row));
+            atomic_fetch_add_explicit(&w->progress->done, (int64_t)c->len, memory_order_relaxed);
+        }
     }
     return err;
 }
 
 /* What reads give now is what was packed: catches a disk or a file system that lost something. */
-static enum err read_back(const struct writer *w, const struct weight_pack_plan *plan,
-                          const struct image *image)
+static enum err read_back(const struct writer *w, const struct image *image)
 {
+    const struct weight_pack_plan *plan = w->plan;
     struct map map;
     enum err err = map_open_fd(w->fd, w->path, &map, w->msg);
     for (int32_t i = 0; i < plan->n && !err; i++) {
@@ -262,24 +231,22 @@ static enum err read_back(const struct writer *w, const struct weight_pack_plan 
 }
 
 enum err weight_pack_file_write(int fd, const char *path, const struct weight_pack_plan *plan,
-                                struct weight_pack_progress *progress, struct errmsg *msg)
+                                int32_t n_threads, struct weight_pack_progress *progress, struct errmsg *msg)
 {
-    struct writer w = {.fd = fd, .path = path, .progress = progress, .msg = msg};
+    struct writer w = {.fd = fd, .path = path, .plan = plan, .progress = progress, .msg = msg};
     struct image image = {0};
     enum err err = make_image(plan, &image, msg);
-    w.buffer = err ? NULL : chunk_buffer(plan, msg);
-    if (!err && !w.buffer) err = ERR_NOMEM;
+    if (!err) err = weight_pack_maker_new(plan, n_threads, &w.maker, msg);
     /* The gaps between matrices are holes. */
     if (!err && ftruncate(fd, (off_t)plan->file_bytes) != 0) err = write_failed(&w);
-    for (int32_t i = 0; i < plan->n && !err; i++)
-        err = write_entry(&w, &plan->entries[i], &image.rows[i].checksum);
+    if (!err) err = write_chunks(&w, &image);
     if (!err) {
         seal(&image);
         err = write_at(&w, image.header, image.len, 0);
     }
     if (!err && fsync(fd) != 0) err = write_failed(&w);
-    if (!err) err = read_back(&w, plan, &image);
-    mem_free(w.buffer);
+    if (!err) err = read_back(&w, &image);
+    weight_pack_maker_free(&w.maker);
     mem_free(image.header);
     return err;
 }
@@ -287,26 +254,32 @@ enum err weight_pack_file_write(int fd, const char *path, const struct weight_pa
 /* --- Verifying --------------------------------------------------------------------------------------- */
 
 enum err weight_pack_file_verify(const struct weight_pack_file *f, const char *path,
-                                 const struct weight_pack_plan *plan, struct errmsg *msg)
+                                 const struct weight_pack_plan *plan, int32_t n_threads, struct errmsg *msg)
 {
     const struct row *rows = (const struct row *)(f->map.data + sizeof(struct header));
-    void *buffer = chunk_buffer(plan, msg);
-    if (!buffer) return ERR_NOMEM;
-    enum err err = OK;
+    const struct weight_pack_chunk *chunks;
+    struct weight_pack_maker *maker = NULL;
+    uint64_t *fresh = mem_try((size_t)plan->n, sizeof *fresh);
+    enum err err = fresh ? OK : err_set(msg, ERR_NOMEM, "no memory for a table of %d matrices", plan->n);
     for (int32_t i = 0; i < plan->n && !err; i++) {
         const struct weight_pack_entry *e = &plan->entries[i];
-        uint64_t fresh = 0;
-        for (int32_t row = 0; row < e->w->n_rows; row += chunk_rows(e->w)) {
-            size_t len = pack_chunk(e->w, row, buffer);
-            fresh = XXH3_64bits_withSeed(buffer, len, fresh);
-        }
-        if (hash_data(f->map.data + e->offset, e) != rows[i].checksum) {
+        if (hash_data(f->map.data + e->offset, e) != rows[i].checksum)
             err = err_set(msg, ERR_FORMAT, "%s: the packed weights are damaged", path);
-        } else if (fresh != rows[i].checksum) {
-            err = err_set(msg, ERR_FORMAT, "%s: the packed weights are not those of %s", path,
-                          plan->model->path);
+    }
+    if (!err) err = weight_pack_maker_new(plan, n_threads, &maker, msg);
+    for (int32_t n = -1; !err && n != 0;) {
+        n = weight_pack_maker_next(maker, &chunks);
+        for (int32_t i = 0; i < n; i++) {
+            uint64_t *hash = &fresh[chunks[i].entry];
+            *hash = XXH3_64bits_withSeed(chunks[i].bytes, chunks[i].len, *hash);
         }
     }
-    mem_free(buffer);
+    for (int32_t i = 0; i < plan->n && !err; i++) {
+        if (fresh[i] != rows[i].checksum)
+            err = err_set(msg, ERR_FORMAT, "%s: the packed weights are not those of %s", path,
+                          plan->model->path);
+    }
+    weight_pack_maker_free(&maker);
+    mem_free(fresh);
     return err;
 }

@@ -34,14 +34,16 @@ struct weight_pack_progress {
     atomic_int_least64_t done; /* of plan->data_bytes */
 };
 
-/* Pack the plan's matrices into the empty file fd and read them back; path is for messages. All bytes are on
- * disk when it returns. */
+/* Pack the plan's matrices into the empty file fd, on n_threads threads, and read them back; path is for
+ * messages. All bytes are on disk when it returns. */
 MUST_CHECK enum err weight_pack_file_write(int fd, const char *path, const struct weight_pack_plan *plan,
-                                           struct weight_pack_progress *progress, struct errmsg *msg);
+                                           int32_t n_threads, struct weight_pack_progress *progress,
+                                           struct errmsg *msg);
 
 /* Read the whole pack and pack the model's matrices again in memory. ERR_FORMAT: the file was damaged, or
  * was made from other weights. */
 MUST_CHECK enum err weight_pack_file_verify(const struct weight_pack_file *f, const char *path,
-                                            const struct weight_pack_plan *plan, struct errmsg *msg);
+                                            const struct weight_pack_plan *plan, int32_t n_threads,
+                                            struct errmsg *msg);
 
 #endif

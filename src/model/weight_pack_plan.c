@@ -1,4 +1,4 @@
-/* What a model's pack holds, and the name of the model's content. */
+/* What a model's pack holds, and the names of the model's content and of the pack. */
 #include "model/weight_pack_plan.h"
 
 #include <stdio.h>
@@ -23,22 +23,37 @@ static int64_t align(int64_t n)
     return (n + WEIGHT_PACK_ALIGN - 1) / WEIGHT_PACK_ALIGN * WEIGHT_PACK_ALIGN;
 }
 
-/* Plan w, which kernels use in n_slices parts of as many rows. The parts of a packed matrix must begin with
- * a panel; else it stays as it is. */
-static void add(struct weight_pack_plan *plan, const struct kern_mat *w, int32_t n_slices)
+size_t weight_pack_entry_row_bytes(const struct weight_pack_entry *e)
 {
-    if (!w->data || w->n_rows / n_slices % (n_slices > 1 ? PACK_ROWS : 1)) return;
-    size_t bytes = pack_bytes(w->type, w->n_rows, w->n_cols);
-    if (!bytes) return;
-    plan->entries[plan->n++] = (struct weight_pack_entry){.w = w, .bytes = (int64_t)bytes};
+    const struct kern_type_info *info = kern_type_info(e->type);
+    return (size_t)(e->w->n_cols / info->block_len) * (size_t)info->block_bytes;
 }
 
-static void add_layer(struct weight_pack_plan *plan, const struct model_layer *l, int32_t n_experts)
+/* A plan that is being made. */
+struct maker {
+    struct weight_pack_plan *plan;
+    const struct precision_plan *precision; /* or null */
+};
+
+/* Plan w, which kernels use in n_slices parts of as many rows. The parts of a packed matrix must begin with
+ * a panel; else it keeps plain rows, of which the file's serve if they need not be converted. */
+static void add(struct maker *k, const struct kern_mat *w, int32_t n_slices)
+{
+    if (!w->data) return;
+    struct weight_pack_entry e = {.w = w, .type = k->precision ? precision_of(k->precision, w) : w->type};
+    size_t bytes = pack_bytes(e.type, w->n_rows, w->n_cols);
+    e.is_packed = bytes > 0 && w->n_rows / n_slices % (n_slices > 1 ? PACK_ROWS : 1) == 0;
+    if (!e.is_packed && e.type == w->type) return;
+    e.bytes = (int64_t)(e.is_packed ? bytes : (size_t)w->n_rows * weight_pack_entry_row_bytes(&e));
+    k->plan->entries[k->plan->n++] = e;
+}
+
+static void add_layer(struct maker *k, const struct model_layer *l, int32_t n_experts)
 {
     const struct kern_mat *whole[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->gate, &l->up, &l->down, &l->router};
     const struct kern_mat *stacks[] = {&l->gate_exps, &l->up_exps, &l->down_exps};
-    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) add(plan, whole[i], 1);
-    for (size_t i = 0; i < sizeof stacks / sizeof *stacks && n_experts; i++) add(plan, stacks[i], n_experts);
+    for (size_t i = 0; i < sizeof whole / sizeof *whole; i++) add(k, whole[i], 1);
+    for (size_t i = 0; i < sizeof stacks / sizeof *stacks && n_experts; i++) add(k, stacks[i], n_experts);
 }
 
 /* Give each entry its place. */
@@ -54,22 +69,32 @@ static void lay_out(struct weight_pack_plan *plan)
     plan->file_bytes = end;
 }
 
-enum err weight_pack_plan_init(const struct model *m, struct weight_pack_plan *out, struct errmsg *msg)
+static void name_plan(struct weight_pack_plan *plan, const struct precision_plan *precision)
+{
+    char model[33], conversion[PRECISION_KEY_LEN + 1] = "";
+    weight_pack_model_key(plan->model, model);
+    if (precision) precision_key(precision, conversion);
+    snprintf(plan->key, sizeof plan->key, "%s%s%s", model, *conversion ? "-" : "", conversion);
+}
+
+enum err weight_pack_plan_init(const struct model *m, const struct precision_plan *precision,
+                               struct weight_pack_plan *out, struct errmsg *msg)
 {
     *out = (struct weight_pack_plan){.model = m};
     size_t most = (size_t)m->p.n_layers * MATRICES_PER_LAYER + 1;
     out->entries = mem_try(most, sizeof *out->entries);
     if (!out->entries) return err_set(msg, ERR_NOMEM, "%s: %s", m->path, err_text(ERR_NOMEM));
-    for (int32_t i = 0; i < m->p.n_layers; i++) add_layer(out, &m->layers[i], m->p.n_experts);
+    struct maker k = {.plan = out, .precision = precision};
+    for (int32_t i = 0; i < m->p.n_layers; i++) add_layer(&k, &m->layers[i], m->p.n_experts);
     /* Also where it is the embedding table: looking up a token reads the plain rows. */
-    add(out, &m->output, 1);
+    add(&k, &m->output, 1);
     if (!out->n) {
         weight_pack_plan_clear(out);
         return err_set(msg, ERR_NOT_FOUND, "%s: its formats are read as they are; there is nothing to pack",
                        m->path);
     }
     lay_out(out);
-    weight_pack_model_key(m, out->key);
+    name_plan(out, precision);
     return OK;
 }
 
@@ -111,16 +136,29 @@ static size_t metadata_bytes(const struct gguf *g)
     return end;
 }
 
+/* What of a tensor goes into the key. */
+static const unsigned char *sample(const struct gguf *g, int32_t i, size_t *len)
+{
+    const struct gguf_tensor *t = gguf_tensor_at(g, i);
+    *len = t->len < SAMPLE_BYTES ? t->len : SAMPLE_BYTES;
+    return (const unsigned char *)t->data + (t->len - *len) / 2;
+}
+
 void weight_pack_model_key(const struct model *m, char out[33])
 {
     const struct map *map = gguf_map(m->gguf);
     uint64_t len = map->len;
     XXH128_hash_t hash = XXH3_128bits(&len, sizeof len);
+    size_t n;
+    /* All are asked for before the first is waited for; a page fault would also read what lies around it. */
+    for (int32_t i = 0; i < gguf_n_tensors(m->gguf); i++) {
+        const unsigned char *bytes = sample(m->gguf, i, &n);
+        map_will_need(map, (size_t)(bytes - map->data), n);
+    }
     mix(&hash, map->data, metadata_bytes(m->gguf));
     for (int32_t i = 0; i < gguf_n_tensors(m->gguf); i++) {
-        const struct gguf_tensor *t = gguf_tensor_at(m->gguf, i);
-        size_t n = t->len < SAMPLE_BYTES ? t->len : SAMPLE_BYTES;
-        mix(&hash, (const char *)t->data + (t->len - n) / 2, n);
+        const unsigned char *bytes = sample(m->gguf, i, &n);
+        mix(&hash, bytes, n);
     }
     snprintf(out, 33, "%016llx%016llx", (unsigned long long)hash.high64, (unsigned long long)hash.low64);
 }

@@ -35,6 +35,13 @@ static enum err open_failed(const char *path, struct errmsg *msg)
     return err_set(msg, ERR_IO, "%s: cannot open: %s", path, strerror(errno));
 }
 
+enum err file_open(const char *path, int *fd, struct errmsg *msg)
+{
+    /* O_NONBLOCK has no effect on regular files. */
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    return *fd < 0 ? open_failed(path, msg) : OK;
+}
+
 static enum err read_all(int fd, const char *name, struct buf *out, struct errmsg *msg)
 {
     char chunk[READ_CHUNK];
@@ -183,11 +190,51 @@ int64_t file_size(const char *path)
     return st.st_size;
 }
 
+static int64_t ns_of(struct timespec t)
+{
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static struct file_id id_of(const struct stat *st)
+{
+    return (struct file_id){.device = (uint64_t)st->st_dev,
+                            .inode = (uint64_t)st->st_ino,
+                            .size = st->st_size,
+                            .written_ns = ns_of(st->st_mtim),
+                            .changed_ns = ns_of(st->st_ctim)};
+}
+
+struct file_id file_id(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 ? id_of(&st) : (struct file_id){0};
+}
+
+struct file_id file_id_fd(int fd)
+{
+    struct stat st;
+    return fstat(fd, &st) == 0 ? id_of(&st) : (struct file_id){0};
+}
+
+bool file_id_is_same(const struct file_id *a, const struct file_id *b)
+{
+    return !file_id_is_other(a, b) && !file_id_is_rewritten(a, b) && a->changed_ns == b->changed_ns;
+}
+
+bool file_id_is_other(const struct file_id *a, const struct file_id *b)
+{
+    return a->device != b->device || a->inode != b->inode;
+}
+
+bool file_id_is_rewritten(const struct file_id *before, const struct file_id *now)
+{
+    return before->size != now->size || before->written_ns != now->written_ns;
+}
+
 int64_t file_time_ns(const char *path)
 {
     struct stat st;
-    if (stat(path, &st) != 0) return -1;
-    return (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
+    return stat(path, &st) == 0 ? ns_of(st.st_mtim) : -1;
 }
 
 void file_touch(const char *path)

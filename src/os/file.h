@@ -37,17 +37,27 @@ MUST_CHECK enum err file_rename(const char *from, const char *to, struct errmsg 
 /* Size in bytes, or -1 if path is not a regular file. */
 int64_t file_size(const char *path);
 
-/* Which file it is and whether it was written to: two that are equal hold the same bytes, unless somebody set
- * the times back. All zero: there is none. */
+/* Open a file to read it. ERR_NOT_FOUND, ERR_IO; the message names the path. Never waits: of a FIFO too there
+ * is a descriptor at once. */
+MUST_CHECK enum err file_open(const char *path, int *fd, struct errmsg *msg);
+
+/* Which file it is and whether it was written to: two that are the same hold the same bytes, unless somebody
+ * set the times back. All zero: there is none. The times are only as fine as the system's clock tick (up to
+ * 10 ms; much finer on Linux from 6.13 on): of two writes within a tick of each other the second does not
+ * show. */
 struct file_id {
     uint64_t device, inode;
     int64_t size, written_ns, changed_ns; /* st_mtim, st_ctim */
 };
 struct file_id file_id(const char *path);
 struct file_id file_id_fd(int fd);
+/* The same, and nothing happened to it: neither to its bytes nor to its names, links or permissions. */
 bool file_id_is_same(const struct file_id *a, const struct file_id *b);
 /* Another file, rather than the same one with other bytes. */
 bool file_id_is_other(const struct file_id *a, const struct file_id *b);
+/* Of the same file: its bytes may differ. Not asked of changed_ns, which renaming, linking and chmod change
+ * too. */
+bool file_id_is_rewritten(const struct file_id *before, const struct file_id *now);
 
 /* When path was last written or touched, in nanoseconds since 1970; -1 if there is no such file. */
 int64_t file_time_ns(const char *path);

@@ -2,7 +2,7 @@
  *
  * Everything is read from small files of the system (Linux: proc(5), Documentation/accounting/psi.rst,
  * Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst, sysfs); what cannot be told is -1, or 0
- * where the comment says so. Costs a few ten microseconds. Thread: any. */
+ * where the comment says so. Reading costs about a third of a millisecond. Thread: any. */
 #ifndef OS_MACHINE_H
 #define OS_MACHINE_H
 
@@ -22,7 +22,7 @@ struct machine_sample {
     int64_t rss, rss_anon, rss_file;
 
     /* Since the machine started, in nanoseconds, summed over processors; differences of two samples count.
-     * stolen: a virtual machine's host used the processor. */
+     * stolen, which is part of busy: a virtual machine's host used the processor. */
     int64_t cpu_total_ns, cpu_busy_ns, cpu_stolen_ns;
     int64_t own_cpu_ns; /* of all threads of this process */
     int32_t n_cpus;     /* processors that this process may use, at least 1 (cpu_count) */

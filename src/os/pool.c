@@ -8,7 +8,8 @@
  *
  * Whoever waits for workers, or as a worker for work, spins for a moment, because the next job of a decoding
  * step comes within microseconds, then sleeps on a condition variable. A caller that finds another's job
- * under way sleeps at once: it would spin on a processor that the job needs.
+ * under way sleeps at once: it would spin on a processor that the job needs. Workers beyond those that are
+ * active sleep on a condition of their own, so that no call for a worker is spent on one that may not work.
  *
  * Threads: the callers of pool_run, one after the other, and n_threads - 1 workers that the pool owns. */
 #include "os/pool.h"
@@ -36,9 +37,10 @@ struct worker {
 
 struct pool {
     int32_t n_threads;
-    int32_t n_started;      /* workers to join */
-    struct worker *workers; /* [n_threads - 1], owned */
-    struct cpu_list cpus;   /* where the workers run; empty: anywhere */
+    atomic_int_least32_t n_active; /* of them, that work from the next job on; written with the lock */
+    int32_t n_started;             /* workers to join */
+    struct worker *workers;        /* [n_threads - 1], owned */
+    struct cpu_list cpus;          /* where the workers run; empty: anywhere */
 
     /* Whose job it is: a ticket lock (Mellor-Crummey and Scott, TOCS 1991) whose waiters sleep. A caller
      * draws the number n_turns_drawn and has its turn when that many turns are over. */
@@ -50,15 +52,17 @@ struct pool {
     _Atomic(pool_fn *) fn;
     _Atomic(void *) ctx;
     atomic_int_least32_t n_tasks;
+    atomic_int_least32_t n_workers; /* threads whose number is below may claim */
 
     alignas(CACHE_LINE) atomic_uint_least64_t ticket; /* job number << 32 | unclaimed tasks */
     alignas(CACHE_LINE) atomic_int_least32_t n_done;  /* tasks of the current job that are finished */
 
     alignas(CACHE_LINE) pthread_mutex_t lock; /* guards only the conditions */
     pthread_cond_t turn;                      /* a turn is over */
-    pthread_cond_t work;                      /* there is a job, or stop */
+    pthread_cond_t work;                      /* there is a job, or stop, or fewer are active */
+    pthread_cond_t active;                    /* more are active, or stop */
     pthread_cond_t done;                      /* the current job is over */
-    atomic_int_least32_t n_asleep;            /* workers in, or about to enter, a wait for work */
+    atomic_int_least32_t n_asleep;            /* workers in, or about to enter, a wait */
     atomic_bool stop;
 };
 
@@ -76,26 +80,31 @@ static int32_t unclaimed(uint64_t ticket)
     return (int32_t)(ticket & UINT32_MAX);
 }
 
-static bool has_work(struct pool *p)
+static bool has_work(const void *worker)
 {
-    /* Sequentially consistent: see wake_workers. */
-    return unclaimed(atomic_load(&p->ticket)) > 0 || atomic_load(&p->stop);
+    const struct worker *w = worker;
+    struct pool *p = w->pool;
+    /* Sequentially consistent: see wake_workers. n_workers is that of this ticket or of a later one. */
+    return (unclaimed(atomic_load(&p->ticket)) > 0 &&
+            w->index < atomic_load_explicit(&p->n_workers, memory_order_relaxed)) ||
+           atomic_load(&p->stop);
 }
 
-static bool is_done(struct pool *p)
+static bool is_done(const void *pool)
 {
+    const struct pool *p = pool;
     /* Acquire: what the tasks wrote is visible to the caller of pool_run. */
     return atomic_load_explicit(&p->n_done, memory_order_acquire) ==
            atomic_load_explicit(&p->n_tasks, memory_order_relaxed);
 }
 
-/* Spin until ready(p) holds; false if it did not within SPIN_NS. */
-static bool spin_until(struct pool *p, bool ready(struct pool *))
+/* Spin until ready(ctx) holds; false if it did not within SPIN_NS. */
+static bool spin_until(bool ready(const void *ctx), const void *ctx)
 {
     int64_t start = clock_ns();
     do {
         for (int i = 0; i < 32; i++) { /* about as long as reading the clock once */
-            if (ready(p)) return true;
+            if (ready(ctx)) return true;
             spin_pause();
         }
     } while (clock_ns() - start < SPIN_NS);
@@ -105,13 +114,14 @@ static bool spin_until(struct pool *p, bool ready(struct pool *))
 /* Claim and do tasks until none is left. */
 static void do_tasks(struct pool *p, int32_t worker)
 {
-    /* Acquire: pairs with the release of the ticket in pool_run, so fn, ctx and n_tasks are those of this
-     * job or of a later one; in the latter case the exchange fails. */
+    /* Acquire: pairs with the release of the ticket in pool_run, so fn, ctx, n_tasks and n_workers are those
+     * of this job or of a later one; in the latter case the exchange fails. */
     uint64_t ticket = atomic_load_explicit(&p->ticket, memory_order_acquire);
     while (unclaimed(ticket) > 0) {
         pool_fn *fn = atomic_load_explicit(&p->fn, memory_order_relaxed);
         void *ctx = atomic_load_explicit(&p->ctx, memory_order_relaxed);
         int32_t n_tasks = atomic_load_explicit(&p->n_tasks, memory_order_relaxed);
+        if (worker >= atomic_load_explicit(&p->n_workers, memory_order_relaxed)) return;
         if (!atomic_compare_exchange_weak_explicit(&p->ticket, &ticket, ticket - 1, memory_order_acquire,
                                                    memory_order_acquire)) {
             continue;
@@ -128,12 +138,18 @@ static void do_tasks(struct pool *p, int32_t worker)
     }
 }
 
-static void wait_for_work(struct pool *p)
+static bool is_active(const struct worker *w)
 {
-    if (spin_until(p, has_work)) return;
+    return w->index < atomic_load_explicit(&w->pool->n_active, memory_order_relaxed);
+}
+
+static void wait_for_work(struct worker *w)
+{
+    struct pool *p = w->pool;
+    if (is_active(w) && spin_until(has_work, w)) return;
     pthread_mutex_lock(&p->lock);
     atomic_fetch_add(&p->n_asleep, 1);
-    while (!has_work(p)) pthread_cond_wait(&p->work, &p->lock);
+    while (!has_work(w)) pthread_cond_wait(is_active(w) ? &p->work : &p->active, &p->lock);
     atomic_fetch_sub(&p->n_asleep, 1);
     pthread_mutex_unlock(&p->lock);
 }
@@ -142,7 +158,7 @@ static void wait_for_work(struct pool *p)
  * stores and loads of both words are sequentially consistent. The lock then waits until it sleeps. */
 static void wake_workers(struct pool *p, int32_t wanted)
 {
-    if (atomic_load(&p->n_asleep) == 0) return;
+    if (wanted <= 0 || atomic_load(&p->n_asleep) == 0) return;
     pthread_mutex_lock(&p->lock);
     for (int32_t n = atomic_load(&p->n_asleep); n > 0 && wanted > 0; n--, wanted--)
         pthread_cond_signal(&p->work);
@@ -155,7 +171,7 @@ static void *worker_main(void *arg)
     if (w->pool->cpus.n > 0) cpu_list_pin(&w->pool->cpus);
     while (!atomic_load(&w->pool->stop)) {
         do_tasks(w->pool, w->index);
-        wait_for_work(w->pool);
+        wait_for_work(w);
     }
     return NULL;
 }
@@ -184,7 +200,7 @@ static void end_turn(struct pool *p)
 
 static void wait_until_done(struct pool *p)
 {
-    if (spin_until(p, is_done)) return;
+    if (spin_until(is_done, p)) return;
     pthread_mutex_lock(&p->lock);
     while (!is_done(p)) pthread_cond_wait(&p->done, &p->lock);
     pthread_mutex_unlock(&p->lock);
@@ -197,13 +213,15 @@ void pool_run(struct pool *p, int32_t n_tasks, pool_fn *fn, void *ctx)
         return;
     }
     begin_turn(p);
+    int32_t n_workers = atomic_load_explicit(&p->n_active, memory_order_relaxed);
     atomic_store_explicit(&p->fn, fn, memory_order_relaxed);
     atomic_store_explicit(&p->ctx, ctx, memory_order_relaxed);
     atomic_store_explicit(&p->n_tasks, n_tasks, memory_order_relaxed);
+    atomic_store_explicit(&p->n_workers, n_workers, memory_order_relaxed);
     atomic_store_explicit(&p->n_done, 0, memory_order_relaxed);
     uint64_t job = (atomic_load_explicit(&p->ticket, memory_order_relaxed) >> 32) + 1;
     atomic_store(&p->ticket, job << 32 | (uint32_t)n_tasks);
-    wake_workers(p, n_tasks - 1);
+    wake_workers(p, (n_tasks < n_workers ? n_tasks : n_workers) - 1);
 
     do_tasks(p, 0);
     wait_until_done(p);
@@ -235,8 +253,10 @@ static enum err new_on(const struct cpu_list *cpus, int32_t n_threads, struct po
     pthread_mutex_init(&p->lock, NULL);
     pthread_cond_init(&p->turn, NULL);
     pthread_cond_init(&p->work, NULL);
+    pthread_cond_init(&p->active, NULL);
     pthread_cond_init(&p->done, NULL);
     p->n_threads = n_threads;
+    atomic_init(&p->n_active, n_threads);
     p->cpus = *cpus;
     p->workers = mem_try((size_t)n_threads - 1, sizeof *p->workers);
     enum err err = p->workers ? start_workers(p, msg)
@@ -275,9 +295,11 @@ void pool_free(struct pool **pool)
     pthread_mutex_lock(&p->lock);
     atomic_store(&p->stop, true);
     pthread_cond_broadcast(&p->work);
+    pthread_cond_broadcast(&p->active);
     pthread_mutex_unlock(&p->lock);
     for (int32_t i = 0; i < p->n_started; i++) pthread_join(p->workers[i].thread, NULL);
     pthread_cond_destroy(&p->done);
+    pthread_cond_destroy(&p->active);
     pthread_cond_destroy(&p->work);
     pthread_cond_destroy(&p->turn);
     pthread_mutex_destroy(&p->lock);
@@ -288,4 +310,21 @@ void pool_free(struct pool **pool)
 int32_t pool_threads(const struct pool *pool)
 {
     return pool->n_threads;
+}
+
+void pool_set_active(struct pool *p, int32_t n)
+{
+    if (n < 1) n = 1;
+    if (n > p->n_threads) n = p->n_threads;
+    pthread_mutex_lock(&p->lock);
+    atomic_store_explicit(&p->n_active, n, memory_order_relaxed);
+    /* Each worker looks which of the two conditions is its own. */
+    pthread_cond_broadcast(&p->work);
+    pthread_cond_broadcast(&p->active);
+    pthread_mutex_unlock(&p->lock);
+}
+
+int32_t pool_active(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->n_active, memory_order_relaxed);
 }

@@ -174,7 +174,8 @@ static void write_model(struct json *j, const struct api *a, const struct servic
     static const char *const STATES[] = {[SERVICE_LOADING] = "loading",
                                          [SERVICE_READY] = "loaded",
                                          [SERVICE_MODEL_FAILED] = "failed",
-                                         [SERVICE_INSTALLED] = "unloaded"};
+                                         [SERVICE_INSTALLED] = "unloaded",
+                                         [SERVICE_UNLOADING] = "unloaded"};
     json_begin_object(j, NULL);
     json_str(j, "id", m->name);
     json_str(j, "object", "model");

@@ -7,15 +7,17 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
 #include "base/buf.h"
 #include "base/json_read.h"
 
-#define HEAD_MAX   4096               /* bytes of the request's */
-#define ANSWER_MAX ((size_t)16 << 20) /* bytes of the answer's head, or of one event */
-#define READ_BYTES 16384
+#define HEAD_MAX       4096               /* bytes of the request's */
+#define ANSWER_MAX     ((size_t)16 << 20) /* bytes of the answer's head, or of one event */
+#define READ_BYTES     16384
+#define GET_PATIENCE_S 10 /* what is only looked up comes at once, unless the daemon hangs */
 
 static int connect_to(const char *path)
 {
@@ -160,9 +162,11 @@ enum err ask_json(const char *socket_path, const char *path, const char *body, s
     buf_init(&in, ANSWER_MAX);
     enum err err = OK;
     const char *method = body ? "POST" : "GET";
+    const struct timeval patience = {.tv_sec = GET_PATIENCE_S};
+    if (!body) setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
     if (!send_request(fd, method, path, body ? body : "", body ? strlen(body) : 0) ||
         !take_head(fd, &in, &is_ok)) {
-        err = err_set(msg, ERR_IO, "%s: the daemon's answer broke off", socket_path);
+        err = err_set(msg, ERR_IO, "%s: the daemon does not answer, or breaks off", socket_path);
     }
     while (!err && receive(fd, &in)) continue;
     if (!err) err = in.err ? in.err : json_read(buf_str(&in), in.len, answer, msg);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #include <uv.h>
 
@@ -19,6 +20,7 @@
 #include "service/service.h"
 #include "os/clock.h"
 #include "os/manager.h"
+#include "os/pressure.h"
 #include "os/thread.h"
 #include "serve/api.h"
 #include "serve/daemon_lock.h"
@@ -39,6 +41,8 @@ struct daemon {
     uv_timer_t timer;     /* idle: leave; draining: do not wait longer */
     uv_timer_t tick;      /* service_tick */
     int64_t due_ns;       /* that `tick` is armed for; 0: it is not */
+    uv_poll_t pressure;   /* memory is short */
+    int pressure_fd;      /* -1: the system does not tell */
     struct http_server *http;
     struct metrics *metrics;
     struct store *store; /* or null */
@@ -165,6 +169,17 @@ static void on_tick(uv_timer_t *timer)
     d->due_ns = 0;
     service_tick(d->service);
     tell_models(d);
+}
+
+static void on_pressure(uv_poll_t *poll, int status, int events)
+{
+    struct daemon *d = poll->data;
+    (void)events;
+    if (status < 0) {
+        uv_poll_stop(poll); /* the trigger is gone */
+    } else {
+        service_on_pressure(d->service);
+    }
 }
 
 /* Armed for when the service has something to do, and only then. */
@@ -330,6 +345,11 @@ static void open_handles(struct daemon *d)
         uv_signal_start(&d->ends[i], on_end_signal, numbers[i]);
         d->ends[i].data = d;
     }
+    d->pressure_fd = pressure_watch();
+    if (d->pressure_fd >= 0) {
+        uv_poll_init(&d->loop, &d->pressure, d->pressure_fd);
+        d->pressure.data = d;
+    }
     uv_signal_init(&d->loop, &d->reload);
     uv_signal_start(&d->reload, on_reload_signal, SIGHUP);
     d->wake.data = d->timer.data = d->tick.data = d->prepare.data = d->reload.data = d;
@@ -390,13 +410,14 @@ static void close_all(struct daemon *d)
     uv_walk(&d->loop, close_handle, NULL);
     uv_run(&d->loop, UV_RUN_DEFAULT);
     uv_loop_close(&d->loop);
+    if (d->pressure_fd >= 0) close(d->pressure_fd);
     daemon_lock_release(&d->lock_fd);
     buf_clear(&d->where);
 }
 
 enum err daemon_run(const struct daemon_options *o, struct errmsg *msg)
 {
-    struct daemon d = {.o = o, .lock_fd = -1};
+    struct daemon d = {.o = o, .lock_fd = -1, .pressure_fd = -1};
     buf_init(&d.where, WHERE_MAX);
     signal(SIGPIPE, SIG_IGN); /* a client that is gone is an error of its write */
     int failure = uv_loop_init(&d.loop);
@@ -407,6 +428,7 @@ enum err daemon_run(const struct daemon_options *o, struct errmsg *msg)
     if (!err) {
         say_ready(&d);
         thread_make_prompt();
+        if (d.pressure_fd >= 0) uv_poll_start(&d.pressure, UV_PRIORITIZED, on_pressure);
         uv_run(&d.loop, UV_RUN_DEFAULT);
     }
     close_all(&d);

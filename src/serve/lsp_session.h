@@ -57,6 +57,7 @@ struct lsp {
     int64_t n_suggestions;
     enum lsp_progress progress;
     int64_t n_progress; /* numbers the tokens */
+    int32_t percent;    /* of the weights, as last told */
     unsigned said;      /* lsp_notice */
 };
 

@@ -71,6 +71,34 @@ static void report(struct lsp *l, const char *kind, const char *key, const char 
     lsp_rpc_send(&l->rpc);
 }
 
+/* Usable already, while the rest is read: how much there is. */
+static void report_read(struct lsp *l, int32_t percent)
+{
+    char name[TOKEN_MAX];
+    if (percent == l->percent) return;
+    l->percent = percent;
+    struct json *j = lsp_rpc_begin_notification(&l->rpc, "$/progress");
+    json_begin_object(j, "params");
+    json_str(j, "token", token(l, name));
+    json_begin_object(j, "value");
+    json_str(j, "kind", "report");
+    json_str(j, "message", "usable; reading the rest of the weights");
+    json_int(j, "percentage", percent);
+    json_end_object(j);
+    json_end_object(j);
+    lsp_rpc_send(&l->rpc);
+}
+
+static bool is_reading(const struct service_model *m)
+{
+    return m->state == SERVICE_READY && m->read_bytes < m->weight_bytes;
+}
+
+static bool is_under_way(const struct service_model *m)
+{
+    return m->state == SERVICE_LOADING || is_reading(m);
+}
+
 void lsp_window_on_response(struct lsp *l, const struct lsp_message *m)
 {
     char name[TOKEN_MAX], id[TOKEN_MAX + 2];
@@ -80,7 +108,7 @@ void lsp_window_on_response(struct lsp *l, const struct lsp_message *m)
     service_model(l->o.service, 0, &model);
     if (m->is_error) {
         l->progress = LSP_PROGRESS_REFUSED;
-    } else if (model.state == SERVICE_LOADING) {
+    } else if (is_under_way(&model)) {
         char title[ERRMSG_MAX];
         snprintf(title, sizeof title, "Inline: loading %s", model.name);
         report(l, "begin", "title", title);
@@ -95,9 +123,11 @@ void lsp_window_update(struct lsp *l)
     struct service_model model;
     if (l->phase != LSP_RUNNING) return;
     service_model(l->o.service, 0, &model);
-    bool is_loading = model.state == SERVICE_LOADING, has_failed = model.state == SERVICE_MODEL_FAILED;
-    if (is_loading && l->can_progress && l->progress == LSP_PROGRESS_NONE) ask(l);
-    if (!is_loading && l->progress == LSP_PROGRESS_SHOWN) {
+    bool has_failed = model.state == SERVICE_MODEL_FAILED;
+    if (is_under_way(&model) && l->can_progress && l->progress == LSP_PROGRESS_NONE) ask(l);
+    if (is_reading(&model) && l->progress == LSP_PROGRESS_SHOWN)
+        report_read(l, (int32_t)(model.read_bytes * 100 / model.weight_bytes));
+    if (!is_under_way(&model) && l->progress == LSP_PROGRESS_SHOWN) {
         report(l, "end", "message", has_failed ? "The model could not be loaded" : "The model is ready");
         l->progress = LSP_PROGRESS_NONE;
     }

@@ -8,6 +8,7 @@
 #include "serve/api_ollama.h"
 #include "serve/api_openai.h"
 #include "serve/api_run.h"
+#include "serve/api_status.h"
 #include "serve/api_tabby.h"
 
 static void show_home(struct api *a, struct http_exchange *x)
@@ -35,6 +36,9 @@ static const struct route ROUTES[] = {
     {"GET", "/metrics", api_llama_metrics, false},
     {"GET", "/cache", api_cache_stats, false},
     {"POST", "/cache/clear", api_cache_clear, false},
+    {"GET", "/status", api_status, false},
+    {"POST", "/models/load", api_status_load, false},
+    {"POST", "/models/unload", api_status_unload, false},
     {"GET", "/props", api_llama_props, false},
     {"GET", "/slots", api_llama_slots, false},
     {"POST", "/infill", api_llama_infill, false},

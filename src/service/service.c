@@ -382,6 +382,7 @@ static void give_answer(struct service *s, struct service_ticket *t)
         service_run_answer(t->run, candidates, &a);
     tell_source(s, t, &a);
     if (t->run && t->is_automatic) keep_sure(s, candidates, &a);
+    a.debounce_ms = s->govern.orders.debounce_ms;
     if (t->explanation.len > 0) a.explanation = buf_str(&t->explanation);
     a.timings.context += t->context_ms;
     a.timings.total = clock_ms_since(t->start_ns);

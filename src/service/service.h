@@ -68,6 +68,8 @@ void service_poll(struct service *s);
  */
 int64_t service_due_ns(const struct service *s);
 void service_tick(struct service *s);
+/* The system says that memory is short: look soon, also when nobody asks for anything. */
+void service_on_pressure(struct service *s);
 /* What the governor sees and does. */
 const struct governor *service_governor(const struct service *s);
 
@@ -242,6 +244,8 @@ struct service_answer { /* views, valid during on_done */
      * "other" (than what was suggested was typed), "short" (what is known ends too early here), "edited",
      * "evicted", "long" (line), "off"; both "" where nothing is generated. */
     const char *cache, *cache_miss;
+    int32_t
+        debounce_ms; /* the governor asks clients to wait so long after a key before they ask; 0: no matter */
     const char *explanation; /* a JSON object (explain.h), if it was asked for; or null */
     struct service_timings timings;
 };

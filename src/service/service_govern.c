@@ -6,16 +6,19 @@
 #include "service/service_impl.h"
 
 #include "base/mem.h"
+#include "model/model.h"
 #include "os/clock.h"
+#include "os/cpu.h"
 #include "os/machine.h"
 #include "os/pool.h"
 #include "os/throttle.h"
 #include "store/memory_cache.h"
 #include "watch/governor.h"
 
-#define LOOK_NS   ((int64_t)1000000000)
-#define ACTIVE_MS 10e3 /* after the last request: long enough to see what it has led to */
-#define IDLE_MS   10e3 /* a model that was not used for so long is not missed at once */
+#define LOOK_NS         ((int64_t)1000000000)
+#define ACTIVE_MS       10e3 /* after the last request: long enough to see what it has led to */
+#define KV_SPARE_TOKENS 64   /* KV comes in pages, and drafts need room */
+#define IDLE_MS         10e3 /* a model that was not used for so long is not missed at once */
 
 static struct service_loaded *ready(const struct service *s, int32_t i)
 {
@@ -32,16 +35,33 @@ static int64_t kv_bytes(const struct service_loaded *m)
     return state.kv_bytes;
 }
 
+static bool is_over_limit(const struct service *s)
+{
+    struct governor_status status;
+    governor_status(s->govern.governor, &status);
+    return s->o.governor.memory_limit > 0 && status.sample.rss > s->o.governor.memory_limit;
+}
+
 static int64_t unload_idle(void *ctx, int64_t want)
 {
     struct service *s = ctx;
     int64_t given = 0;
-    for (struct service_loaded *m; given < want && (m = service_registry_idle(s, IDLE_MS));) {
+    double idle_ms = is_over_limit(s) ? 0 : IDLE_MS;
+    for (struct service_loaded *m; given < want && (m = service_registry_idle(s, idle_ms));) {
         given += kv_bytes(m) + engine_resident_bytes(scheduler_engine(m->scheduler));
         service_registry_unload(s, m);
     }
     if (given > 0) service_registry_settle(s);
     return given;
+}
+
+/* What a prompt and its answer take: with less, requests would fail. */
+static int64_t least_kv(const struct service *s, const struct service_loaded *m)
+{
+    const struct arch_params *p = &m->model->p;
+    int64_t n_tokens = s->o.prompt_tokens + s->o.max_tokens + KV_SPARE_TOKENS;
+    if (n_tokens > m->n_ctx) n_tokens = m->n_ctx;
+    return n_tokens * p->n_layers * p->n_kv_heads * p->head_dim * 2 * (int64_t)sizeof(uint16_t);
 }
 
 static int64_t shrink_kv(void *ctx, int64_t want)
@@ -50,9 +70,10 @@ static int64_t shrink_kv(void *ctx, int64_t want)
     int64_t given = 0;
     for (int32_t i = 0; i < s->models.n_known && given < want; i++) {
         struct service_loaded *m = ready(s, i);
-        int64_t used = m ? kv_bytes(m) : 0, less = used < want - given ? used : want - given;
-        if (less == 0) continue;
-        scheduler_set_kv_bytes(m->scheduler, used > less ? used - less : 1);
+        if (!m) continue;
+        int64_t spare = kv_bytes(m) - least_kv(s, m), less = spare < want - given ? spare : want - given;
+        if (less <= 0) continue;
+        scheduler_set_kv_bytes(m->scheduler, least_kv(s, m) + spare - less);
         given += less;
     }
     if (given > 0) s->govern.has_shrunk = true;
@@ -83,7 +104,8 @@ static void set_kv(struct service *s, struct service_loaded *m)
     int32_t n = 0;
     for (int32_t i = 0; i < s->models.n_known; i++) n += ready(s, i) != NULL;
     int64_t ordered = s->govern.orders.kv_bytes;
-    scheduler_set_kv_bytes(m->scheduler, ordered > 0 ? ordered / n : s->o.engine.kv_bytes);
+    int64_t bytes = ordered > 0 ? ordered / n : s->o.engine.kv_bytes, least = least_kv(s, m);
+    scheduler_set_kv_bytes(m->scheduler, ordered > 0 && bytes < least ? least : bytes);
 }
 
 /* There is enough again. */
@@ -127,7 +149,7 @@ static bool is_reading(const struct service_loaded *m)
 {
     struct residency_state pages = {0};
     if (m) engine_residency(scheduler_engine(m->scheduler), &pages);
-    return pages.wanted_bytes > 0 && !pages.is_done;
+    return pages.is_reading;
 }
 
 static bool is_active(const struct service *s)
@@ -170,6 +192,11 @@ void service_tick(struct service *s)
     service_registry_settle(s);
 }
 
+void service_on_pressure(struct service *s)
+{
+    s->govern.active_ns = clock_ns();
+}
+
 const struct governor *service_governor(const struct service *s)
 {
     return s->govern.governor;
@@ -184,7 +211,7 @@ void service_govern_init(struct service *s)
     int32_t n_threads = pool_threads(s->workers);
     o.n_threads = n_threads;
     o.metrics = s->o.metrics;
-    g->throttle = throttle_new(n_threads);
+    g->throttle = throttle_new(cpu_count());
     g->governor = governor_new(&o);
     g->orders = (struct governor_orders){.n_threads = n_threads,
                                          .cpu_ceiling = o.cpu_limit > 0 ? o.cpu_limit : 1,

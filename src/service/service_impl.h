@@ -123,6 +123,7 @@ struct service_loaded {
     struct errmsg error;
     bool is_lost;           /* its file is not what was loaded: it is UNLOADING, and then FAILED */
     bool is_wanted;         /* UNLOADING: to be loaded again after that */
+    bool is_unwanted;       /* LOADING: to be unloaded again after that */
     struct file_id refused; /* the file that could not be loaded; zero: whatever is there is worth a try */
     int64_t bytes, n_loads, last_use_ns, looked_ns;
     struct service *service;
@@ -198,7 +199,7 @@ struct service_govern {
     struct throttle *throttle;
     struct governor_orders orders;
     int64_t looked_ns; /* the last sample; 0: none */
-    int64_t active_ns; /* the last request */
+    int64_t active_ns; /* the last request, or the last time that memory was short */
     bool has_shrunk;   /* KV has less than is configured */
 };
 

@@ -110,7 +110,6 @@ static bool start_worker(struct service_loaded *m, void *(*run)(void *arg))
 static void fail(struct service_loaded *m)
 {
     set_state(m, SERVICE_MODEL_FAILED);
-    m->refused = file_id(m->path);
     m->looked_ns = clock_ns();
 }
 
@@ -128,27 +127,39 @@ static bool look_up(struct service *s, struct service_loaded *m)
     return true;
 }
 
-static void make_room(struct service *s)
+/* Unload what is not in use, the least recently used first, where one more model would be too many, or too
+ * much for limits.memory. */
+static void make_room(struct service *s, const struct service_loaded *for_model)
 {
-    int32_t n = 0;
-    for (int32_t i = 0; i < s->models.n_known; i++) {
-        enum service_state state = s->models.known[i]->state;
-        n += state == SERVICE_READY || state == SERVICE_LOADING;
+    int64_t limit = s->o.governor.memory_limit;
+    for (;;) {
+        int32_t n = 0;
+        int64_t bytes = for_model->bytes;
+        for (int32_t i = 0; i < s->models.n_known; i++) {
+            const struct service_loaded *m = s->models.known[i];
+            if (m == for_model || (m->state != SERVICE_READY && m->state != SERVICE_LOADING)) continue;
+            n++;
+            bytes += m->bytes;
+        }
+        bool is_tight = n >= SERVICE_LOADED_MAX || (limit > 0 && bytes > limit);
+        struct service_loaded *idle = is_tight ? service_registry_idle(s, 0) : NULL;
+        if (!idle) return;
+        service_registry_unload(s, idle);
+        service_registry_settle(s);
     }
-    struct service_loaded *idle = n >= SERVICE_LOADED_MAX ? service_registry_idle(s, 0) : NULL;
-    if (idle) service_registry_unload(s, idle);
 }
 
 static void start_loading(struct service *s, struct service_loaded *m)
 {
     m->error = (struct errmsg){0};
-    m->is_lost = m->is_wanted = false;
+    m->is_lost = m->is_wanted = m->is_unwanted = false;
     if (m->setting && !look_up(s, m)) {
         fail(m);
         return;
     }
-    make_room(s);
+    m->refused = file_id(m->path); /* if it will be: a file that is changed meanwhile is another */
     m->bytes = file_size(m->path);
+    make_room(s, m);
     m->n_loads++;
     set_state(m, SERVICE_LOADING);
     metric_add(s->watch.loads, 1);
@@ -172,6 +183,7 @@ static void on_loaded(struct service *s, struct service_loaded *m)
         log_line(LOG_WARN, "%s: cannot be used: %s", m->name, m->error.text);
     }
     service_wait_over(s);
+    if (m->is_unwanted) service_registry_unload(s, m);
 }
 
 /* ---- Unloading ---- */
@@ -185,6 +197,8 @@ int32_t service_registry_n_runs(const struct service *s, const struct service_lo
 
 void service_registry_unload(struct service *s, struct service_loaded *m)
 {
+    m->is_unwanted = m->state == SERVICE_LOADING;
+    m->is_wanted = false;
     if (m->state != SERVICE_READY) return;
     set_state(m, SERVICE_UNLOADING);
     for (struct service_run *run = s->runs; run; run = run->next) {
@@ -215,7 +229,7 @@ static void on_unloaded(struct service *s, struct service_loaded *m)
     set_state(m, m->is_lost ? SERVICE_MODEL_FAILED : SERVICE_INSTALLED);
     m->refused = (struct file_id){0};
     if (m->is_wanted) start_loading(s, m);
-    if (m->state == SERVICE_MODEL_FAILED) service_wait_over(s);
+    service_wait_over(s); /* who still waits for it has it loaded again */
 }
 
 void service_registry_settle(struct service *s)
@@ -271,6 +285,7 @@ bool service_registry_want(struct service *s, struct service_loaded *m)
         if (!is_time_to_look(m) || !model_is_replaced(m->model)) break;
         log_line(LOG_INFO, "%s: there is a new file; loading it", m->name);
         service_registry_unload(s, m);
+        service_registry_settle(s);
         m->is_wanted = true;
         break;
     case SERVICE_UNLOADING:
@@ -283,6 +298,7 @@ bool service_registry_want(struct service *s, struct service_loaded *m)
         if (is_worth_a_try(m)) start_loading(s, m);
         break;
     case SERVICE_LOADING:
+        m->is_unwanted = false;
         break;
     }
     service_registry_touch(m);

@@ -55,14 +55,15 @@ struct governor_orders {
     int64_t kv_bytes;          /* that KV of all models may take; 0: as configured */
 };
 
-/* Called from governor_look when the orders have changed. */
+/* Called from the first governor_look, and from later ones when the orders have changed. */
 void governor_on_orders(struct governor *g, void (*obey)(void *ctx, const struct governor_orders *o),
                         void *ctx);
 
 void governor_look(struct governor *g, const struct machine_sample *s);
 
 /* Nothing is left to do: the next sample may be as far away as the next work. False while actions are under
- * way, memory is short, or threads are still to come back. */
+ * way, memory is short, or threads are still to come back; but true where that has been so for a minute in
+ * which there was nothing to do about it. */
 bool governor_is_calm(const struct governor *g);
 
 struct governor_event { /* something was done */

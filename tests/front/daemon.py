@@ -136,6 +136,18 @@ class Daemon:
             return s
         return socket.create_connection((self.host, self.port), timeout=timeout)
 
+    def n_switches(self):
+        """Context switches of all its threads so far: every wake-up is one."""
+        total = 0
+        for task in pathlib.Path(f"/proc/{self.pid}/task").iterdir():
+            for count in re.findall(r"ctxt_switches:\s+(\d+)", (task / "status").read_text()):
+                total += int(count)
+        return total
+
+    def cpu_seconds(self):
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def rss_bytes(self):
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) * 1024

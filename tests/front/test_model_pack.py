@@ -4,46 +4,13 @@ import json
 import os
 import resource
 import signal
-import struct
 import subprocess
 import time
 import unittest
 
-from front import FIXTURES, MODEL, PROGRAM, FrontTest
-
-QUANTIZED = FIXTURES / "models" / "format-q8_0.gguf"  # has a packed form; MODEL, of F16, has none
-Q8_0, Q8_0_BLOCK = 8, 34  # the format's number; bytes of 32 weights
-
-
-def write_large_model(path, d_ff):
-    """QUANTIZED with a wider feed-forward, all zeroes: 102 bytes for each unit of d_ff."""
-    data = QUANTIZED.read_bytes()
-    end = data.index(b"token_embd.weight") - 8  # of the keys: names have their length before them
-    keys, tensors = bytearray(data[24:end]), []
-    at = keys.index(b"llama.feed_forward_length") + len("llama.feed_forward_length") + 4
-    keys[at:at + 4] = struct.pack("<I", d_ff)
-    n_tensors = struct.unpack_from("<Q", data, 8)[0]
-    for _ in range(n_tensors):
-        (length,) = struct.unpack_from("<Q", data, end)
-        name = data[end + 8:end + 8 + length]
-        end += 8 + length
-        (n_dims,) = struct.unpack_from("<I", data, end)
-        dims = list(struct.unpack_from(f"<{n_dims}QIQ", data, end + 4))
-        end += 4 + 8 * n_dims + 12
-        if b"ffn_gate" in name or b"ffn_up" in name:
-            dims[1] = d_ff
-        if b"ffn_down" in name:
-            dims[0] = d_ff
-        tensors.append((name, dims[:n_dims], dims[n_dims]))
-    header, offset = bytearray(data[:24] + keys), 0
-    for name, dims, kind in tensors:
-        header += struct.pack("<Q", len(name)) + name + struct.pack("<I", len(dims))
-        header += struct.pack(f"<{len(dims)}QIQ", *dims, kind, offset)
-        n = dims[0] * (dims[1] if len(dims) > 1 else 1)
-        offset += ((n // 32 * Q8_0_BLOCK if kind == Q8_0 else 4 * n) + 31) // 32 * 32
-    header += bytes(-len(header) % 32)
-    path.write_bytes(header)
-    os.truncate(path, len(header) + offset)
+import large_model
+from front import MODEL, PROGRAM, FrontTest  # MODEL, of F16, has no packed form
+from large_model import QUANTIZED
 
 
 class PackTest(FrontTest):
@@ -104,7 +71,7 @@ class PackTest(FrontTest):
     def test_ceiling(self):
         self.write_settings("[cache]\npacks_mb = 1\n")
         model = self.home / "large.gguf"
-        write_large_model(model, 1 << 14)  # more than a megabyte
+        large_model.write(model, 1 << 14)  # more than a megabyte
         self.succeeds("model", "import", model, "--name", "toy")  # works all the same
         self.assertEqual(self.files(), [])
         self.fails("model", "pack", "toy", says="cache.packs_mb")
@@ -176,7 +143,7 @@ class PackTest(FrontTest):
 
     def test_killed_while_building(self):
         model = self.home / "large.gguf"
-        write_large_model(model, 1 << 19)
+        large_model.write(model, 1 << 19)
         for _ in range(3):
             process = self.start_packing(model)
             process.send_signal(signal.SIGKILL)
@@ -191,7 +158,7 @@ class PackTest(FrontTest):
 
     def test_interrupted(self):
         model = self.home / "large.gguf"
-        write_large_model(model, 1 << 19)
+        large_model.write(model, 1 << 19)
         process = self.start_packing(model)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
@@ -204,7 +171,7 @@ class PackTest(FrontTest):
 
     def test_two_at_once(self):
         model = self.home / "large.gguf"
-        write_large_model(model, 1 << 18)
+        large_model.write(model, 1 << 18)
         command = [PROGRAM, "model", "pack", str(model)]
         both = [subprocess.Popen(command, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in "ab"]
         outs = [process.communicate(timeout=60)[0] for process in both]

@@ -35,7 +35,7 @@ static void read_array(const struct gguf_array *array)
     const unsigned char *pos = array->data;
     for (uint64_t i = 0; i < array->n; i++) {
         if (array->type == GGUF_STRING) {
-            read_str(gguf_next_str(&pos));
+            read_str(gguf_next_str(array, &pos));
         } else if (array->type == GGUF_F32 || array->type == GGUF_F64) {
             sink += gguf_array_float(array, i) > 0;
         } else {

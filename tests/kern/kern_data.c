@@ -42,15 +42,16 @@ float random_float(float min, float max)
 
 const enum kern_type data_types[] = {
     KERN_F32,  KERN_F16,  KERN_BF16, KERN_Q8_0, KERN_Q4_0, KERN_Q4_1,   KERN_Q5_0,   KERN_Q5_1,
-    KERN_Q2_K, KERN_Q3_K, KERN_Q4_K, KERN_Q5_K, KERN_Q6_K, KERN_IQ4_NL, KERN_IQ4_XS,
+    KERN_Q2_K, KERN_Q3_K, KERN_Q4_K, KERN_Q5_K, KERN_Q6_K, KERN_IQ4_NL, KERN_IQ4_XS, KERN_MXFP8,
 };
 const int32_t data_n_types = sizeof data_types / sizeof *data_types;
 
 /* Where the F16 scales lie within a block, -1: none. All other bytes may have any value. */
 static const int32_t scale_offsets[KERN_TYPE_END][2] = {
-    [KERN_Q8_0] = {0, -1}, [KERN_Q4_0] = {0, -1},   [KERN_Q4_1] = {0, 2},    [KERN_Q5_0] = {0, -1},
-    [KERN_Q5_1] = {0, 2},  [KERN_Q2_K] = {80, 82},  [KERN_Q3_K] = {108, -1}, [KERN_Q4_K] = {0, 2},
-    [KERN_Q5_K] = {0, 2},  [KERN_Q6_K] = {208, -1}, [KERN_IQ4_NL] = {0, -1}, [KERN_IQ4_XS] = {0, -1},
+    [KERN_MXFP8] = {-1, -1}, [KERN_Q8_0] = {0, -1}, [KERN_Q4_0] = {0, -1},   [KERN_Q4_1] = {0, 2},
+    [KERN_Q5_0] = {0, -1},   [KERN_Q5_1] = {0, 2},  [KERN_Q2_K] = {80, 82},  [KERN_Q3_K] = {108, -1},
+    [KERN_Q4_K] = {0, 2},    [KERN_Q5_K] = {0, 2},  [KERN_Q6_K] = {208, -1}, [KERN_IQ4_NL] = {0, -1},
+    [KERN_IQ4_XS] = {0, -1},
 };
 
 static void put_plain(enum kern_type type, char *to, float f)
@@ -67,6 +68,7 @@ static void put_plain(enum kern_type type, char *to, float f)
 
 static void put_scales(enum kern_type type, char *block)
 {
+    if (type == KERN_MXFP8) *block = (char)(110 + random_u32() % 10); /* 2^-17 to 2^-8, of up to 480 */
     for (int32_t s = 0; s < 2; s++) {
         uint16_t half = kern_f32_to_f16(random_float(-0.05f, 0.05f));
         if (scale_offsets[type][s] >= 0) memcpy(block + scale_offsets[type][s], &half, sizeof half);
@@ -79,7 +81,7 @@ void data_fill_blocks(enum kern_type type, void *blocks, size_t n_weights)
     size_t block_bytes = (size_t)info->block_bytes;
     char *block = blocks;
     for (size_t i = 0; i < n_weights / (size_t)info->block_len; i++, block += block_bytes) {
-        if (!info->is_quantized) {
+        if (info->block_len == 1) {
             put_plain(type, block, random_float(-1, 1));
             continue;
         }

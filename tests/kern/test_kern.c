@@ -128,7 +128,7 @@ static void test_dequantize_fixture(void **state)
     FILE *f = fopen(FIXTURES "/quants.bin", "rb");
     assert_non_null(f);
     uint32_t n_entries = read_u32(f);
-    assert_int_equal(n_entries, data_n_types - 1); /* all but F32 */
+    assert_int_equal(n_entries, data_n_types - 2); /* all but F32 and MXFP8 */
     for (uint32_t e = 0; e < n_entries; e++) {
         uint32_t type = read_u32(f), n = read_u32(f), n_bytes = read_u32(f);
         const struct kern_type_info *info = kern_type_info(type);
@@ -150,6 +150,40 @@ static void test_dequantize_fixture(void **state)
         region_free(&blocks);
     }
     fclose(f);
+}
+
+/* The value of an E4M3 number by its definition; codes for NaN as what they would be without it. */
+static double value_of_e4m3(uint8_t code)
+{
+    int32_t exponent = code >> 3 & 15, fraction = code & 7;
+    double v = exponent ? ldexp(8 + fraction, exponent - 10) : ldexp(fraction, -9);
+    return code & 0x80 ? -v : v;
+}
+
+/* Every code with every scale, expanded and multiplied; none makes more than F32 can hold. */
+static void test_mxfp8(void **state)
+{
+    (void)state;
+    assert_true(value_of_e4m3(0x7e) == 448 && value_of_e4m3(0x01) == ldexp(1, -9));
+    for (int32_t v = 0; v < n_variants; v++) {
+        for (int32_t e = 0; e < 256; e++) {
+            uint8_t blocks[8][33];
+            float got[256], x[256], sum;
+            for (int32_t i = 0; i < 256; i++)
+                blocks[i / 32][0] = (uint8_t)e, blocks[i / 32][1 + i % 32] = (uint8_t)i;
+            variants[v]->dequantize(KERN_MXFP8, blocks, got, 256);
+            for (int32_t i = 0; i < 256; i++) {
+                double want = ldexp(value_of_e4m3((uint8_t)i), (e < 246 ? e : 246) - 127);
+                assert_true((double)got[i] == (double)(float)want && isfinite(got[i]));
+                memset(x, 0, sizeof x);
+                x[i] = 1;
+                struct kern_mat w = {blocks, KERN_MXFP8, 1, 256, sizeof blocks, NULL};
+                struct kern_act act = {.f = x, .n_tokens = 1, .n_cols = 256};
+                variants[v]->matmul(&w, &act, 0, 1, &sum, 1, scratch);
+                assert_true(sum == got[i]);
+            }
+        }
+    }
 }
 
 static void check_quantize(const struct kern *k, const float *x, int32_t n)
@@ -521,6 +555,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_norms),    cmocka_unit_test(test_activations),
         cmocka_unit_test(test_add),      cmocka_unit_test(test_rope),
         cmocka_unit_test(test_exact),    cmocka_unit_test(test_log_sum_exp),
+        cmocka_unit_test(test_mxfp8),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     region_free(&memory);

@@ -183,7 +183,8 @@ static void test_round_trip(void **state)
 static void test_not_packed(void **state)
 {
     (void)state;
-    static const enum kern_type types[] = {KERN_F32, KERN_F16, KERN_BF16, KERN_Q2_K, KERN_Q3_K, KERN_IQ4_XS};
+    static const enum kern_type types[] = {KERN_F32,  KERN_F16,    KERN_BF16, KERN_Q2_K,
+                                           KERN_Q3_K, KERN_IQ4_XS, KERN_MXFP8};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         assert_int_equal(pack_bytes(types[i], 100, 512), 0);
         assert_int_equal(pack_panel_bytes(types[i], 512), 0);

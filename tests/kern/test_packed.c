@@ -50,7 +50,7 @@ static void matrix_free(struct matrix *m)
 /* A large batch is multiplied in bfloat16, from activations that were not rounded to 8 bits. */
 static bool is_bf16(const struct kern *k, const struct kern_mat *w, const struct kern_act *x)
 {
-    bool is_short = w->type == KERN_F16 || w->type == KERN_BF16;
+    bool is_short = w->type == KERN_F16 || w->type == KERN_BF16 || w->type == KERN_MXFP8;
     return strcmp(k->isa, "amx") == 0 && x->n_tokens >= 32 && (w->packed || is_short);
 }
 

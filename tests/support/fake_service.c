@@ -129,7 +129,14 @@ void service_model(struct service *s, int32_t i, struct service_model *out)
                                   .format = "",
                                   .fim_family = "",
                                   .fim_order = "",
-                                  .isa = "ref"};
+                                  .isa = "ref",
+                                  .role = "main",
+                                  .precision = "",
+                                  .n_loads = 1,
+                                  .weight_bytes = 500,
+                                  .read_bytes = 500 - s->n_unread,
+                                  .resident_bytes = 400,
+                                  .kv_bytes = 30};
 }
 
 void service_hold_project(struct service *s, const char *root)

@@ -324,6 +324,17 @@ void scheduler_free(struct scheduler **sp)
     mem_free(s);
 }
 
+struct engine *scheduler_engine(struct scheduler *s)
+{
+    return s->engine;
+}
+
+void scheduler_set_kv_bytes(struct scheduler *s, int64_t bytes)
+{
+    (void)s;
+    (void)bytes;
+}
+
 const struct model *scheduler_model(const struct scheduler *s)
 {
     return engine_model(s->engine);

@@ -84,6 +84,50 @@ void service_cache_clear_memory(struct service *s)
     caches.n_memory_cleared++;
 }
 
+/* Models: what was asked for last, of those that are called "toy" or by the default's name, "". */
+static struct {
+    char loaded[64], unloaded[64];
+} changed;
+
+static bool note_change(const char *name, char out[64])
+{
+    if (*name && strcmp(name, "toy") != 0) return false;
+    snprintf(out, 64, "<%s>", name);
+    return true;
+}
+
+bool service_load(struct service *s, const char *name)
+{
+    (void)s;
+    return note_change(name, changed.loaded);
+}
+
+bool service_unload(struct service *s, const char *name)
+{
+    (void)s;
+    return note_change(name, changed.unloaded);
+}
+
+const struct governor *service_governor(const struct service *s)
+{
+    return (const struct governor *)s; /* only handed on to the following */
+}
+
+void governor_status(const struct governor *g, struct governor_status *out)
+{
+    assert_non_null(g);
+    *out = (struct governor_status){.sample = {.at_ns = 1, .memory_total = 8000, .battery_percent = -1},
+                                    .memory_share = 0.5,
+                                    .memory_level = 0.8,
+                                    .memory_of = "machine",
+                                    .orders = {.n_threads = 2, .speed = 1, .background = true},
+                                    .n_looks = 9,
+                                    .n_actions = 1,
+                                    .gave_bytes = 70,
+                                    .n_events = 1,
+                                    .events = {{.what = "trim", .why = "memory", .gave_bytes = 70}}};
+}
+
 /* --- A server with one client -------------------------------------------------------------------------- */
 
 struct world {
@@ -616,18 +660,23 @@ static void test_cache_stats(void **state)
 }
 
 /* One that carries the token. */
-static void send_trusted(struct world *w, const char *body)
+static void send_trusted_to(struct world *w, const char *path, const char *body)
 {
     struct buf text;
     struct errmsg msg;
     buf_init(&text, 1 << 16);
     assert_int_equal(http_server_set_access(w->http.server, "token", "", &msg), OK);
     buf_printf(&text,
-               "POST /cache/clear HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer token\r\n"
+               "POST %s HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer token\r\n"
                "Content-Length: %zu\r\n\r\n%s",
-               strlen(body), body);
+               path, strlen(body), body);
     http_world_send(&w->http, w->fd, text.data, text.len);
     buf_clear(&text);
+}
+
+static void send_trusted(struct world *w, const char *body)
+{
+    send_trusted_to(w, "/cache/clear", body);
 }
 
 static void test_cache_clear(void **state)
@@ -679,6 +728,88 @@ static void test_cache_clear_abandoned(void **state)
     http_world_until(&w->http, &caches.n_cleared, 2); /* never called back */
 }
 
+static int64_t number(const struct json_value *object, const char *key)
+{
+    int64_t n = -99;
+    assert_true(json_get_int(json_get(object, key), &n));
+    return n;
+}
+
+static void test_status(void **state)
+{
+    struct world *w = *state;
+    struct json_value *root = NULL;
+    assert_false(api_is_public("GET", "/status"));
+    struct http_reply r = ask(w, "GET", "/status", "");
+    assert_int_equal(r.status, 200);
+    assert_int_equal(json_read(r.body, r.body_len, &root, NULL), OK);
+    assert_string_equal(json_get_str(json_get(root, "version"), NULL), INLINE_VERSION);
+    assert_int_equal(number(root, "pid"), getpid());
+    assert_int_equal(number(root, "requests"), 1);
+
+    const struct json_value *model = json_at(json_get(root, "models"), 0);
+    assert_string_equal(json_get_str(json_get(model, "name"), NULL), "toy");
+    assert_string_equal(json_get_str(json_get(model, "state"), NULL), "ready");
+    assert_string_equal(json_get_str(json_get(model, "role"), NULL), "main");
+    assert_int_equal(number(model, "loads"), 1);
+    assert_int_equal(number(model, "resident_bytes"), 400);
+
+    const struct json_value *memory = json_get(root, "memory");
+    assert_int_equal(number(memory, "kv_bytes"), 30);
+    assert_int_equal(number(memory, "cache_bytes"), 900);
+    assert_true(number(memory, "rss_bytes") > 0);
+
+    const struct json_value *governor = json_get(root, "governor");
+    assert_int_equal(number(governor, "looks"), 9);
+    assert_int_equal(number(json_get(governor, "sample"), "memory_total"), 8000);
+    assert_int_equal(number(json_get(governor, "orders"), "threads"), 2);
+    const struct json_value *event = json_at(json_get(governor, "events"), 0);
+    assert_string_equal(json_get_str(json_get(event, "what"), NULL), "trim");
+    assert_int_equal(number(event, "gave_bytes"), 70);
+    assert_int_equal(number(json_get(root, "caches"), "answers"), 10);
+    json_read_free(&root);
+}
+
+static void expect_changed(struct world *w, const char *path, const char *body, int status)
+{
+    send_trusted_to(w, path, body);
+    struct http_reply r = reply(w);
+    assert_int_equal(r.status, status);
+    if (status == 200) assert_holds(&r, "{\"success\":true}");
+}
+
+static void test_load_and_unload(void **state)
+{
+    struct world *w = *state;
+    memset(&changed, 0, sizeof changed);
+    assert_int_equal(ask(w, "POST", "/models/load", "{\"model\":\"toy\"}").status, 403);
+    assert_string_equal(changed.loaded, "");
+    expect_changed(w, "/models/load", "{\"model\":\"toy\"}", 200);
+    assert_string_equal(changed.loaded, "<toy>");
+    assert_string_equal(changed.unloaded, "");
+    expect_changed(w, "/models/unload", "{}", 200);
+    assert_string_equal(changed.unloaded, "<>");
+    expect_changed(w, "/models/unload", "{\"model\":\"other\"}", 404);
+    expect_changed(w, "/models/load", "{\"model\":7}", 400);
+    expect_changed(w, "/models/load", "[]", 400);
+    expect_changed(w, "/models/load", "", 400);
+}
+
+/* A model that is being unloaded is installed, to clients that know no more states. */
+static void test_unloading(void **state)
+{
+    struct world *w = *state;
+    w->service->state = SERVICE_UNLOADING;
+    struct http_reply r = ask(w, "GET", "/v1/models", "");
+    assert_holds(&r, "\"value\":\"unloaded\"");
+    r = ask(w, "GET", "/api/ps", "");
+    assert_holds(&r, "{\"models\":[]}");
+    r = ask(w, "GET", "/api/tags", "");
+    assert_holds(&r, "\"name\":\"toy\"");
+    r = ask(w, "GET", "/status", "");
+    assert_holds(&r, "\"state\":\"unloading\"");
+}
+
 static void test_routes(void **state)
 {
     struct world *w = *state;
@@ -714,6 +845,7 @@ int main(void)
         TEST(test_ollama),        TEST(test_bad_bodies),      TEST(test_health),
         TEST(test_tokens),        TEST(test_metrics),         TEST(test_routes),
         TEST(test_cache_stats),   TEST(test_cache_clear),     TEST(test_cache_clear_abandoned),
+        TEST(test_status),        TEST(test_load_and_unload), TEST(test_unloading),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -51,7 +51,7 @@ static void on_wake(void *ctx)
 
 static struct scheduler *scheduler_of(const struct editor *e)
 {
-    return e->service->models.loaded[0]->scheduler;
+    return e->service->models.known[0]->scheduler;
 }
 
 static struct open_document *document_of(const struct editor *e)

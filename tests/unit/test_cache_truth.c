@@ -144,7 +144,7 @@ static void wait_for_news(struct world *w)
 
 static struct scheduler *scheduler_of(const struct side *side)
 {
-    return side->service->models.loaded[0]->scheduler;
+    return side->service->models.known[0]->scheduler;
 }
 
 /* The indexer goes on at once, as if nobody had typed for a while, and finds what was written. */

@@ -217,6 +217,38 @@ static void test_budget(void **state)
     engine_close(&e);
 }
 
+/* Another budget under way: the least recently used goes, and comes back as if it had never been there. */
+static void test_budget_changes(void **state)
+{
+    (void)state;
+    int64_t tight = tight_budget();
+    struct engine *e = open_engine((struct engine_options){.kv_bytes = 4 * tight});
+    struct engine_seq *one = open_seq(e), *two = open_seq(e);
+    for (int32_t i = 0; i < N; i++) edited[i] = (prompt[i] + 17) % 250;
+    sync_to(one, prompt, N);
+    sync_to(two, edited, N);
+    engine_set_kv_bytes(e, tight);
+    assert_in_range(engine_kv_bytes(e), 1, tight);
+    assert_int_equal(engine_seq_len(one), 0);
+    assert_int_equal(engine_seq_len(two), N);
+    assert_exact(two, edited, N);
+    assert_int_equal(sync_to(one, prompt, N).n_reused, 0);
+    assert_exact(one, prompt, N);
+    assert_in_range(engine_kv_bytes(e), 1, tight);
+    engine_set_kv_bytes(e, 1);
+    assert_int_equal(engine_kv_bytes(e), 0);
+    assert_int_equal(engine_seq_sync(one, prompt, N, NULL, NULL), ERR_LIMIT);
+    engine_set_kv_bytes(e, 0); /* as in the options */
+    sync_to(one, prompt, N);
+    sync_to(two, edited, N);
+    assert_int_equal(engine_seq_len(one), N);
+    assert_exact(one, prompt, N);
+    assert_exact(two, edited, N);
+    engine_seq_close(&one);
+    engine_seq_close(&two);
+    engine_close(&e);
+}
+
 static void remove_tree(const char *dir)
 {
     char command[600];
@@ -337,6 +369,7 @@ int main(void)
         cmocka_unit_test(test_eviction_to_disk),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_loss),
+        cmocka_unit_test(test_budget_changes),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

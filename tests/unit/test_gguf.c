@@ -227,15 +227,66 @@ static void test_string_array(void **state)
     assert_int_equal(array.n, 3);
     assert_int_equal(array.type, GGUF_STRING);
     const unsigned char *pos = array.data;
-    struct gguf_str str = gguf_next_str(&pos);
+    struct gguf_str str = gguf_next_str(&array, &pos);
     assert_int_equal(str.len, 5);
     assert_memory_equal(str.data, "alpha", 5);
-    assert_int_equal(gguf_next_str(&pos).len, 0);
-    str = gguf_next_str(&pos);
+    assert_int_equal(gguf_next_str(&array, &pos).len, 0);
+    str = gguf_next_str(&array, &pos);
     assert_int_equal(str.len, 5);
     assert_memory_equal(str.data, "\xc3\xa9t\xc3\xa9", 5);
     assert_int_equal(gguf_get_array(g, "none", GGUF_STRING, &array, NULL), OK);
     assert_int_equal(array.n, 0);
+}
+
+/* Somebody writes to the file while it is mapped: whatever its lengths are then, views stay inside. */
+static void test_overwritten(void **state)
+{
+    (void)state;
+    static const unsigned char patterns[] = {0xff, 0x00, 0x7f, 0x05};
+    struct gguf_writer w;
+    struct gguf *g = NULL;
+    write_sample(&w);
+    struct image image = finish(&w);
+    const char *end = (const char *)image.bytes + image.len;
+    assert_int_equal(gguf_open_bytes(image.bytes, image.len, &g, NULL), OK);
+    for (size_t p = 0; p < sizeof patterns; p++) {
+        struct gguf_array words = {0};
+        struct gguf_str str = {0};
+        bool flag = false;
+        int32_t i = 0;
+        /* Keys are looked up while they stand there; then all bytes change. */
+        unsigned char *before = malloc(image.len);
+        memcpy(before, image.bytes, image.len);
+        assert_int_equal(gguf_get_array(g, "words", GGUF_STRING, &words, NULL), OK);
+        memset(image.bytes, patterns[p], image.len);
+        const unsigned char *pos = words.data;
+        for (uint64_t n = 0; n < words.n; n++) {
+            str = gguf_next_str(&words, &pos);
+            assert_true(str.data >= (const char *)words.data &&
+                        str.data + str.len <= (const char *)words.end);
+            assert_true(pos >= words.data && pos <= words.end);
+        }
+        assert_int_equal(gguf_get_str(g, "str", &str, NULL), ERR_NOT_FOUND);
+        assert_null(gguf_find_tensor(g, "a.weight"));
+        for (; i < gguf_n_tensors(g); i++) {
+            const struct gguf_tensor *t = gguf_tensor_at(g, i);
+            assert_true((const char *)t->data + t->len <= end);
+        }
+        /* Only the keys are there again: values are any. */
+        for (i = 0; i < gguf_n_keys(g); i++) {
+            enum gguf_type type;
+            struct gguf_str key = gguf_key_at(g, i, &type);
+            memcpy((char *)(uintptr_t)key.data, before + (key.data - (const char *)image.bytes), key.len);
+        }
+        assert_int_equal(gguf_get_str(g, "str", &str, NULL), OK);
+        assert_true(str.data + str.len <= end);
+        enum err err = gguf_get_bool(g, "yes", &flag, NULL);
+        assert_true(err == OK || err == ERR_FORMAT);
+        memcpy(image.bytes, before, image.len);
+        free(before);
+    }
+    gguf_close(&g);
+    free(image.bytes);
 }
 
 static void test_number_arrays(void **state)
@@ -596,6 +647,12 @@ static void test_bad_formats(void **state)
     write_sample(&w);
     gguf_writer_describe(&w, "t", 4000000000, 2, dims_4x2, 0);
     expect_refused(&w, ERR_UNSUPPORTED, "tensor t: format number 4000000000 is not supported");
+    /* Formats that only we convert to mean nothing in a file. */
+    static const uint64_t dims_32x2[] = {32, 2};
+    write_sample(&w);
+    gguf_writer_describe(&w, "t", KERN_MXFP8, 2, dims_32x2, 0);
+    expect_refused(&w, ERR_UNSUPPORTED, "tensor t: format number 64 is not supported");
+    assert_true(kern_type_info(KERN_MXFP8)->is_own);
 }
 
 static void test_bad_places(void **state)
@@ -683,6 +740,7 @@ int main(void)
         WITH_SAMPLE(test_number_arrays),
         WITH_SAMPLE(test_tensors),
         WITH_SAMPLE(test_keys_in_order),
+        cmocka_unit_test(test_overwritten),
         cmocka_unit_test(test_version_2),
         cmocka_unit_test(test_open_path),
         cmocka_unit_test(test_cut_off_anywhere),

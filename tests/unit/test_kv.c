@@ -584,6 +584,40 @@ static void run_random(enum kern_kv_type type, bool neox, uint64_t seed, int n_s
     rig_close(&r);
 }
 
+/* A smaller budget takes nothing away, and hands nothing out until enough is free. */
+static void test_budget_changes(void **state)
+{
+    (void)state;
+    struct rig r;
+    rig_open(&r, &small, KERN_KV_F16, 8);
+    struct kv a = open_kv(&r), b = open_kv(&r);
+    assert_int_equal(kv_reserve(&a, 0, 5 * KERN_KV_BLOCK), OK);
+    kv_pool_set_budget(r.pool, 3 * page_bytes(&r) + 1);
+    assert_int_equal(kv_pool_budget(r.pool), 3 * page_bytes(&r));
+    assert_int_equal(kv_pool_used(r.pool), 5 * page_bytes(&r));
+    assert_int_equal(kv_reserve(&a, 0, 5 * KERN_KV_BLOCK), OK); /* it has them */
+    assert_int_equal(kv_reserve(&b, 0, 1), ERR_LIMIT);
+    kv_share(&b, &a, 2 * KERN_KV_BLOCK);
+    assert_int_equal(kv_reserve(&b, 0, 1), ERR_LIMIT); /* a copy is another page */
+    kv_truncate(&b, 0);
+    kv_truncate(&a, 3 * KERN_KV_BLOCK);
+    assert_int_equal(kv_reserve(&b, 0, 1), ERR_LIMIT);
+    kv_truncate(&a, 2 * KERN_KV_BLOCK);
+    assert_int_equal(kv_reserve(&b, 0, 1), OK);
+    assert_int_equal(kv_reserve(&b, 0, KERN_KV_BLOCK + 1), ERR_LIMIT);
+    kv_pool_set_budget(r.pool, 0);
+    assert_int_equal(kv_pool_budget(r.pool), page_bytes(&r));
+    kv_pool_set_budget(r.pool, INT64_MAX);
+    assert_int_equal(kv_pool_budget(r.pool), 8 * page_bytes(&r));
+    assert_int_equal(kv_reserve(&b, 0, 6 * KERN_KV_BLOCK), OK);
+    kv_close(&a);
+    kv_pool_trim(r.pool); /* what is free now; what is in use stays */
+    fill(&r, &b, 0, 6 * KERN_KV_BLOCK, 50);
+    kv_close(&b);
+    kv_pool_trim(r.pool);
+    rig_close(&r);
+}
+
 static void test_random_operations(void **state)
 {
     (void)state;
@@ -599,7 +633,7 @@ int main(void)
         cmocka_unit_test(test_reserve_and_truncate), cmocka_unit_test(test_share_and_copy_on_write),
         cmocka_unit_test(test_memory_goes_back),     cmocka_unit_test(test_move_is_exact),
         cmocka_unit_test(test_move_without_local),   cmocka_unit_test(test_move_touches_little),
-        cmocka_unit_test(test_random_operations),
+        cmocka_unit_test(test_random_operations),    cmocka_unit_test(test_budget_changes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -876,6 +876,30 @@ static void test_progress(void **state)
     stop(&s);
 }
 
+/* A model that takes requests while its weights are still being read. */
+static void test_reading(void **state)
+{
+    (void)state;
+    struct session s;
+    start_loading(&s, PROGRESS_CLIENT);
+    expect(&s, CREATE_1);
+    s.service->state = SERVICE_READY;
+    s.service->n_unread = 450;
+    say(&s, "{\"jsonrpc\":\"2.0\",\"id\":\"inline/model-1\",\"result\":null}");
+    expect_part(&s, "{\"kind\":\"begin\",\"title\":\"Inline: loading toy\"}");
+    for (int i = 0; i < 2; i++) lsp_on_models(s.lsp);
+    expect_part(
+        &s, "\"kind\":\"report\",\"message\":\"usable; reading the rest of the weights\",\"percentage\":10}");
+    expect_silence(&s);
+    s.service->n_unread = 100;
+    lsp_on_models(s.lsp);
+    expect_part(&s, "\"percentage\":80}");
+    s.service->n_unread = 0;
+    lsp_on_models(s.lsp);
+    expect_part(&s, "{\"kind\":\"end\",\"message\":\"The model is ready\"}");
+    stop(&s);
+}
+
 static void test_model_failed(void **state)
 {
     (void)state;
@@ -1051,6 +1075,7 @@ int main(void)
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_clients_differ),
         cmocka_unit_test(test_progress),
+        cmocka_unit_test(test_reading),
         cmocka_unit_test(test_model_failed),
         cmocka_unit_test(test_flood),
         cmocka_unit_test(test_mutated_messages),

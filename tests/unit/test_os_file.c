@@ -175,6 +175,59 @@ static void test_times(void **state)
     assert_true(before > now - 10000000000 && before < now + 10000000000);
 }
 
+/* Which changes of a file show, and as what. */
+static void test_file_id(void **state)
+{
+    struct fixture *f = *state;
+    char path[sizeof f->path], other[sizeof f->path];
+    snprintf(path, sizeof path, "%s", in_dir(f, "data"));
+    snprintf(other, sizeof other, "%s", in_dir(f, "other"));
+    struct file_id none = file_id(path);
+    assert_int_equal(none.device | none.inode, 0);
+    assert_int_equal(none.size | none.written_ns | none.changed_ns, 0);
+    assert_int_equal(file_id_fd(-1).inode, 0);
+
+    assert_int_equal(file_write(path, "abc", 3, NULL), OK);
+    struct file_id before = file_id(path);
+    assert_int_equal(before.size, 3);
+    assert_int_equal(before.written_ns, file_time_ns(path));
+    int fd;
+    assert_int_equal(file_open(path, &fd, NULL), OK);
+    struct file_id opened = file_id_fd(fd);
+    assert_true(file_id_is_same(&before, &opened));
+    assert_true(file_id_is_other(&before, &none));
+    usleep(20000); /* more than a timer tick */
+
+    /* Another name, a name less, another mode: not the same state, but the same bytes. */
+    assert_int_equal(link(path, other), 0);
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(chmod(path, 0640), 0);
+    struct file_id now = file_id_fd(fd);
+    assert_true(now.changed_ns > before.changed_ns);
+    assert_false(file_id_is_same(&before, &now));
+    assert_false(file_id_is_other(&before, &now));
+    assert_false(file_id_is_rewritten(&before, &now));
+
+    /* Written in place, with the same size. */
+    FILE *file = fopen(path, "r+");
+    assert_int_equal(fputs("xyz", file), 1);
+    fclose(file);
+    now = file_id_fd(fd);
+    assert_int_equal(now.size, 3);
+    assert_false(file_id_is_other(&before, &now));
+    assert_true(file_id_is_rewritten(&before, &now));
+    struct file_id named = file_id(path);
+    assert_true(file_id_is_same(&now, &named));
+
+    /* Replaced: what is open stays what it was. */
+    assert_int_equal(file_write(path, "new", 3, NULL), OK);
+    struct file_id still = file_id_fd(fd);
+    named = file_id(path);
+    assert_false(file_id_is_rewritten(&now, &still));
+    assert_true(file_id_is_other(&still, &named));
+    close(fd);
+}
+
 static void test_read_failures(void **state)
 {
     struct fixture *f = *state;
@@ -348,14 +401,23 @@ static void test_dirs_list(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_DIR(test_write_then_read), IN_DIR(test_write_keeps_mode),
-        IN_DIR(test_write_replaces),  IN_DIR(test_write_failures),
-        IN_DIR(test_write_parts),     IN_DIR(test_write_to_full_disk),
-        IN_DIR(test_times),           IN_DIR(test_read_failures),
-        IN_DIR(test_read_appends),    IN_DIR(test_read_head),
-        IN_DIR(test_sizes),           IN_DIR(test_map),
-        IN_DIR(test_map_refuses),     IN_DIR(test_dirs_make),
-        IN_DIR(test_dirs_list),       cmocka_unit_test(test_dirs_path),
+        IN_DIR(test_write_then_read),
+        IN_DIR(test_write_keeps_mode),
+        IN_DIR(test_write_replaces),
+        IN_DIR(test_write_failures),
+        IN_DIR(test_write_parts),
+        IN_DIR(test_write_to_full_disk),
+        IN_DIR(test_times),
+        IN_DIR(test_read_failures),
+        IN_DIR(test_read_appends),
+        IN_DIR(test_read_head),
+        IN_DIR(test_sizes),
+        IN_DIR(test_map),
+        IN_DIR(test_map_refuses),
+        IN_DIR(test_dirs_make),
+        IN_DIR(test_dirs_list),
+        IN_DIR(test_file_id),
+        cmocka_unit_test(test_dirs_path),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -358,14 +358,103 @@ static void test_placement(void **state)
     assert_non_null(strstr(msg.text, "processor 1023"));
 }
 
+/* Only the active ones work, from the next job on, and others can be had back at any time. */
+static void test_active_threads(void **state)
+{
+    static const int32_t steps[][2] = {{1, 1},  {2, 2},  {4, 4}, {3, 3}, {0, 1},
+                                       {-5, 1}, {99, 4}, {1, 1}, {4, 4}};
+    struct job *job = MEM_NEW(struct job);
+    struct pool *pool;
+    (void)state;
+    assert_int_equal(pool_new(4, &pool, NULL), OK);
+    assert_int_equal(pool_active(pool), 4);
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        pool_set_active(pool, steps[i][0]);
+        assert_int_equal(pool_active(pool), steps[i][1]);
+        assert_int_equal(pool_threads(pool), 4);
+        for (int32_t n_tasks = 2; n_tasks <= 400; n_tasks += 199) {
+            run_and_check(pool, n_tasks, job);
+            for (int32_t task = 0; task < n_tasks; task++)
+                assert_in_range(job->worker[task], 0, steps[i][1] - 1);
+        }
+        /* All that are active come: each holds a task for so long that the others take theirs. */
+        memset(job, 0, sizeof *job);
+        pool_run(pool, 4, hold, job);
+        for (int32_t task = 0; task < 4; task++) assert_int_equal(job->n_runs[task], 1);
+    }
+    pool_free(&pool);
+    mem_free(job);
+}
+
+/* Those that are not sleep, also while jobs follow each other. */
+static void test_inactive_threads_sleep(void **state)
+{
+    enum { N_SLOTS = 16 };
+    int32_t ones[N_SLOTS] = {0};
+    struct pool *pool;
+    (void)state;
+    assert_int_equal(pool_new(4, &pool, NULL), OK);
+    pool_set_active(pool, 1);
+    pause_ms(20);
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    int64_t own = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec, all = cpu_time_ns();
+    for (int i = 0; i < 100000; i++) pool_run(pool, N_SLOTS, add_one, ones);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    own = (int64_t)t.tv_sec * 1000000000 + t.tv_nsec - own;
+    all = cpu_time_ns() - all;
+    assert_true(all - own < 5000000 + own / 10);
+    assert_int_equal(ones[0], 100000);
+    pool_free(&pool);
+}
+
+struct switcher {
+    struct pool *pool;
+    atomic_bool stop;
+};
+
+static void *switch_often(void *arg)
+{
+    struct switcher *s = arg;
+    for (int32_t n = 1; !atomic_load(&s->stop); n = n % 4 + 1) {
+        pool_set_active(s->pool, n);
+        if (n == 4) pause_ms(0);
+    }
+    return NULL;
+}
+
+static void test_active_changes_under_way(void **state)
+{
+    struct job *job = MEM_NEW(struct job);
+    struct switcher s = {0};
+    pthread_t thread;
+    (void)state;
+    assert_int_equal(pool_new(4, &s.pool, NULL), OK);
+    assert_int_equal(pthread_create(&thread, NULL, switch_often, &s), 0);
+    for (int32_t round = 0; round < 1500; round++) run_and_check(s.pool, 2 + round % 60, job);
+    atomic_store(&s.stop, true);
+    pthread_join(thread, NULL);
+    pool_set_active(s.pool, 4);
+    run_and_check(s.pool, 100, job);
+    pool_free(&s.pool);
+    mem_free(job);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_task_once),  cmocka_unit_test(test_many_short_jobs),
-        cmocka_unit_test(test_sleeps_when_idle), cmocka_unit_test(test_waits_for_slow_tasks),
-        cmocka_unit_test(test_bad_sizes),        cmocka_unit_test(test_callers_take_turns),
-        cmocka_unit_test(test_is_fair),          cmocka_unit_test(test_sleeps_until_its_turn),
+        cmocka_unit_test(test_every_task_once),
+        cmocka_unit_test(test_many_short_jobs),
+        cmocka_unit_test(test_sleeps_when_idle),
+        cmocka_unit_test(test_waits_for_slow_tasks),
+        cmocka_unit_test(test_bad_sizes),
+        cmocka_unit_test(test_callers_take_turns),
+        cmocka_unit_test(test_is_fair),
+        cmocka_unit_test(test_sleeps_until_its_turn),
         cmocka_unit_test(test_placement),
+        cmocka_unit_test(test_active_threads),
+        cmocka_unit_test(test_inactive_threads_sleep),
+        cmocka_unit_test(test_active_changes_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -320,6 +320,63 @@ static void test_large_vocabulary(void **state)
     buf_clear(&bytes);
 }
 
+static struct sampler *open_for(const struct tokenizer *t, struct sampler_params p)
+{
+    struct sampler *s = NULL;
+    struct errmsg msg;
+    assert_int_equal(sampler_new(&p, t, &s, &msg), OK);
+    return s;
+}
+
+/* Weights of a broken file give any logits: what is picked is a token all the same. */
+static void assert_picks_tokens(const struct tokenizer *t, const float *logits)
+{
+    const struct sampler_params greedy = SAMPLER_GREEDY;
+    for (int32_t variant = 0; variant < 64; variant++) {
+        struct sampler_params p = greedy;
+        if (variant & 1) p.temperature = 0.8f;
+        if (variant & 2) p.top_k = 2;
+        if (variant & 4) p.top_p = 0.5f;
+        if (variant & 8) p.min_p = 0.1f;
+        if (variant & 16) p.repeat_penalty = 1.3f;
+        if (variant & 32) p.infill = true;
+        struct sampler *s = open_for(t, p);
+        for (int32_t i = 0; i < 8; i++) {
+            int32_t id = sampler_pick(s, logits);
+            assert_in_range(id, 0, tokenizer_n_vocab(t) - 1);
+            sampler_accept(s, id);
+        }
+        double log_sum;
+        int32_t id = sampler_pick_start(s, logits, "a", 1, &log_sum);
+        assert_true(id == TOKEN_NONE || (id >= 0 && id < tokenizer_n_vocab(t)));
+        sampler_free(&s);
+    }
+}
+
+static void test_garbage_logits(void **state)
+{
+    (void)state;
+    static const float garbage[] = {NAN, INFINITY, -INFINITY, 0, -0.0f, 3.4e38f, -3.4e38f, 1};
+    static const size_t n_garbage = sizeof garbage / sizeof *garbage;
+    static float logits[N_LARGE];
+    struct buf bytes;
+    struct gguf *file;
+    buf_init(&bytes, 1 << 20);
+    struct tokenizer *large = open_large(&bytes, &file);
+    for (size_t i = 0; i < n_garbage; i++) {
+        for (size_t at = 0; at < N_LARGE; at++) logits[at] = garbage[i]; /* all of them */
+        assert_picks_tokens(tokenizer, logits);
+        assert_picks_tokens(large, logits);
+        for (size_t at = 1; at < N_LARGE; at++)
+            logits[at] = garbage[at * (i + 1) / 3 % n_garbage]; /* a mix */
+        assert_picks_tokens(tokenizer, logits);
+        assert_picks_tokens(large, logits);
+    }
+    tokenizer_free(&large);
+    gguf_close(&file);
+    buf_clear(&bytes);
+}
+
 /* Of the tokens with which the text could begin, by the brute force of comparing all of them. */
 static void test_starts(void **state)
 {
@@ -377,6 +434,7 @@ int main(void)
         cmocka_unit_test(test_infill_ends_when_unsure),
         cmocka_unit_test(test_infill_merges_prefixes),
         cmocka_unit_test(test_large_vocabulary),
+        cmocka_unit_test(test_garbage_logits),
         cmocka_unit_test(test_bad_parameters),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

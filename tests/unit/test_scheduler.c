@@ -15,6 +15,7 @@
 #include "infer/scheduler.h"
 #include "model/model.h"
 #include "os/clock.h"
+#include "os/throttle.h"
 #include "support/toy_model.h"
 
 #define N_CTX      512
@@ -583,6 +584,103 @@ static void test_kv_ends_while_decoding(void **state)
     scheduler_free(&s);
 }
 
+static int64_t wait_kv_below(struct scheduler *s, int64_t bytes)
+{
+    struct scheduler_state now;
+    int64_t start = clock_ns();
+    do {
+        sleep_ms(2);
+        scheduler_state(s, &now);
+    } while (now.kv_bytes >= bytes && clock_ms_since(start) < 10000);
+    return now.kv_bytes;
+}
+
+/* Another budget for KV: at once where nothing runs, and without taking anything from what runs. */
+static void test_kv_changes(void **state)
+{
+    (void)state;
+    struct scheduler *s =
+        open_scheduler(small, (struct engine_options){.no_speculation = true}, (struct scheduler_options){0});
+    static struct ask idle, running, long_one;
+    idle = ask_for(1, 200, 0, 4);
+    submit(s, &idle);
+    wait_done(&idle);
+    running = ask_for(2, 4 * KERN_KV_BLOCK + 4, 0, 8);
+    running.is_held = true;
+    submit(s, &running);
+    wait_tokens(&running, 1);
+    scheduler_set_kv_bytes(s, 1);
+    let_go(&running);
+    wait_done(&running);
+    assert_true(wait_kv_below(s, half_context_bytes()) > 0); /* that of `idle` has gone */
+    scheduler_set_kv_bytes(s, 1);
+    assert_int_equal(wait_kv_below(s, 1), 0);
+    long_one = ask_for(3, 200, 0, 4);
+    submit(s, &long_one);
+    wait_done(&long_one);
+    assert_int_equal(long_one.report.err, ERR_LIMIT);
+    scheduler_set_kv_bytes(s, 0);
+    long_one = ask_for(3, 200, 0, 4);
+    submit(s, &long_one);
+    wait_done(&long_one);
+    struct engine_seq *alone = open_alone(small);
+    assert_as_alone(alone, &running);
+    assert_as_alone(alone, &long_one);
+    close_alone(alone);
+    assert_ptr_equal(engine_model(scheduler_engine(s)), small);
+    scheduler_free(&s);
+}
+
+/* While the throttle wants rest nothing is computed or even prepared, but who cancels or closes does not
+ * wait for its end. */
+static void test_rests(void **state)
+{
+    (void)state;
+    struct throttle *t = throttle_new(2);
+    static struct ask first, second, third, last;
+    struct scheduler *s =
+        open_scheduler(small, (struct engine_options){0}, (struct scheduler_options){.throttle = t});
+    throttle_set(t, 1, 0.5);
+    throttle_worked(t, 600000000); /* owes as much */
+    int64_t start = clock_ns();
+    first = ask_for(1, 60, 0, 6);
+    second = ask_for(2, 60, 0, 6);
+    submit(s, &first);
+    submit(s, &second);
+    sleep_ms(30);
+    scheduler_cancel(s, second.job);
+    wait_done(&second);
+    assert_true(clock_ms_since(start) < 500);
+    assert_int_equal(second.report.outcome, SCHEDULER_CANCELLED);
+    pthread_mutex_lock(&lock);
+    assert_int_equal(first.turn, 0);
+    pthread_mutex_unlock(&lock);
+    wait_done(&first);
+    assert_true(clock_ms_since(start) >= 600);
+
+    third = ask_for(3, 60, 0, TOKENS_MAX);
+    third.is_held = true;
+    submit(s, &third);
+    wait_tokens(&third, 1);
+    throttle_worked(t, 8000000000);
+    let_go(&third);
+    sleep_ms(30);
+    start = clock_ns();
+    scheduler_cancel(s, third.job);
+    wait_done(&third);
+    assert_int_equal(third.report.result.stop, ENGINE_STOP_CANCEL);
+    last = ask_for(4, 60, 0, 6);
+    submit(s, &last);
+    struct engine_seq *alone = open_alone(small);
+    assert_as_alone(alone, &first);
+    close_alone(alone);
+    scheduler_free(&s);
+    assert_true(clock_ms_since(start) < 4000);
+    assert_int_equal(last.report.outcome, SCHEDULER_CANCELLED);
+    scheduler_release(&last.job);
+    throttle_free(&t);
+}
+
 static void test_ends_with_work_under_way(void **state)
 {
     (void)state;
@@ -625,6 +723,8 @@ int main(void)
         cmocka_unit_test(test_background_makes_room),
         cmocka_unit_test(test_kv_ends_while_decoding),
         cmocka_unit_test(test_ends_with_work_under_way),
+        cmocka_unit_test(test_kv_changes),
+        cmocka_unit_test(test_rests),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

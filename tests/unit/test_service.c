@@ -684,22 +684,42 @@ static void test_drain(void **state)
 
 /* ---- Models ---- */
 
+/* While the model loads requests wait, and may give up. */
 static void test_loading(void **state)
 {
     (void)state;
     struct service_world b = {0};
     struct service_options o = world_options(&b);
     world_open(&b, &o);
-    struct answer a;
+    struct answer a, given_up, late;
     struct service_model m;
     service_model(b.service, 0, &m);
     assert_int_equal(m.state, SERVICE_LOADING);
     assert_int_equal(m.n_vocab, 0);
-    (void)world_submit(&b, request_at(source, CURSOR), &a);
-    assert_at_once(&b, &a, SERVICE_UNAVAILABLE);
-    assert_non_null(strstr(a.message, "loading"));
+    struct service_ticket *t = world_submit(&b, request_at(source, CURSOR), &given_up);
+    service_cancel(b.service, t);
+    char copy[sizeof source];
+    memcpy(copy, source, sizeof copy);
+    (void)world_submit(&b, request_at(copy, CURSOR), &a);
+    memset(copy, 'x', sizeof copy - 1); /* the request is the service's own */
+    world_wait_for(&b, &a);
+    world_assert_ok(&a);
+    assert_int_equal(given_up.n_done, 0);
+    struct answer again;
+    world_ask(&b, request_at(source, CURSOR), &again);
+    assert_string_equal(buf_str(&again.text[0]), buf_str(&a.text[0]));
+    answer_clear(&again);
     answer_clear(&a);
-    world_close(&b); /* while it loads */
+    answer_clear(&given_up);
+    world_close(&b);
+
+    b = (struct service_world){0};
+    o = world_options(&b);
+    world_open(&b, &o);
+    (void)world_submit(&b, request_at(source, CURSOR), &late);
+    world_close(&b); /* while it loads and somebody waits */
+    assert_int_equal(late.n_done, 0);
+    answer_clear(&late);
 }
 
 static void test_no_model(void **state)
@@ -764,29 +784,23 @@ static void test_several_models(void **state)
     assert_string_equal(a.model, "alpha");
     answer_clear(&a);
     r.model = "BETA";
-    (void)world_submit(&b, r, &a);
-    assert_at_once(&b, &a, SERVICE_UNAVAILABLE);
-    assert_non_null(strstr(a.message, "loading model beta"));
-    answer_clear(&a);
-    world_wait_ready(&b, "beta");
     world_ask(&b, r, &a);
     world_assert_ok(&a);
     assert_string_equal(a.model, "beta");
     answer_clear(&a);
     assert_int_equal(service_n_models(b.service), 3);
     r.model = "broken";
-    (void)world_submit(&b, r, &a);
-    assert_at_once(&b, &a, SERVICE_UNAVAILABLE);
+    world_ask(&b, r, &a);
+    assert_int_equal(a.outcome, SERVICE_UNAVAILABLE);
+    assert_non_null(strstr(a.message, "broken.gguf"));
     answer_clear(&a);
-    do {
-        world_turn(&b);
-        service_model(b.service, 2, &m);
-    } while (m.state == SERVICE_LOADING);
-    assert_int_equal(m.state, SERVICE_MODEL_FAILED);
-    (void)world_submit(&b, r, &a);
+    (void)world_submit(&b, r, &a); /* the file is the same: so is the answer */
     assert_at_once(&b, &a, SERVICE_UNAVAILABLE);
     assert_non_null(strstr(a.message, "broken.gguf"));
     answer_clear(&a);
+    service_model(b.service, 2, &m);
+    assert_int_equal(m.state, SERVICE_MODEL_FAILED);
+    assert_int_equal(m.n_loads, 1);
     world_close(&b);
     for (int i = 0; i < 3; i++) unlink(path[i]);
     rmdir(dir);

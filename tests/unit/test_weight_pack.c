@@ -225,7 +225,7 @@ static void test_build_and_reopen(void **state)
     assert_packed(p, &m->output); /* tied: the embedding table's data */
     assert_plain(p, &m->layers[0].router);
     assert_int_equal(file_size(weight_pack_path(p)), weight_pack_bytes(p));
-    assert_int_equal(weight_pack_bytes(p), weight_pack_bytes_of(m));
+    assert_int_equal(weight_pack_bytes(p), weight_pack_bytes_of(m, NULL));
     assert_int_equal(count_files(place->packs, ".pack"), 1);
     assert_int_equal(count_files(place->packs, ".part"), 0);
     assert_int_equal(weight_pack_verify(p, NULL), OK);
@@ -319,7 +319,7 @@ static void test_model_without_packed_form(void **state)
     struct weight_pack_options o = {.dir = place->packs, .build = true};
     assert_int_equal(weight_pack_open(m, &o, &p, &msg), ERR_NOT_FOUND);
     assert_non_null(strstr(msg.text, "nothing to pack"));
-    assert_int_equal(weight_pack_bytes_of(m), 0);
+    assert_int_equal(weight_pack_bytes_of(m, NULL), 0);
     assert_false(exists(place->root, "packs"));
     model_unref(&m);
 }
@@ -578,7 +578,7 @@ static void test_ceiling(void **state)
     const struct place *place = *state;
     struct model *m = load(DENSE), *used = load(FIXTURES "/models/format-q4_0.gguf");
     struct weight_pack *in_use = build_pack(used, place->packs);
-    int64_t need = weight_pack_bytes_of(m), used_bytes = weight_pack_bytes(in_use);
+    int64_t need = weight_pack_bytes_of(m, NULL), used_bytes = weight_pack_bytes(in_use);
     struct timespec long_ago[2] = {{.tv_sec = 1}, {.tv_sec = 1}};
     assert_int_equal(utimensat(AT_FDCWD, weight_pack_path(in_use), long_ago, 0), 0);
     make_file(place->packs, "11-v1.pack", 10 * MB, 3);

@@ -22,9 +22,9 @@ _inline() {
         ;;
     *)
         if [ "$COMP_CWORD" -eq 1 ]; then
-            words="complete serve lsp model cache config bench tokenize logits --version --help"
+            words="complete serve lsp model cache status doctor config bench tokenize logits --version --help"
         elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
-            words="list pull import info check pack rm"
+            words="recommend list pull import info check plan pack load unload rm"
         elif [ "$command" = cache ] && [ "$COMP_CWORD" -eq 2 ]; then
             words="stats clear verify"
         else
@@ -38,9 +38,12 @@ _inline() {
             model\ import) words="$settings --name --force --json" ;;
             model\ info | model\ check) words="$settings --json $models" ;;
             model\ pack) words="$settings --remove --json $models" ;;
+            model\ recommend) words="$settings --memory --json" ;;
+            model\ load | model\ unload) words="$settings --json $models" ;;
             model\ rm) words="--yes $models" ;;
             cache\ clear) words="$settings --project --file --all --json" ;;
             cache\ *) words="$settings --json" ;;
+            status\ * | doctor\ *) words="$settings --json" ;;
             config\ *) words="$settings --json --markdown" ;;
             bench\ trace) words="$settings --json --line --column --type --keys --rate --check --edits --move --refresh \
                 --order --no-speculation --kv --packed --max-prompt-tokens --lines-before --lines-after" ;;

@@ -5,6 +5,8 @@ complete -c inline -n __fish_use_subcommand -a serve -d 'Answer editors and othe
 complete -c inline -n __fish_use_subcommand -a lsp -d 'The language server that editors start'
 complete -c inline -n __fish_use_subcommand -a model -d 'Install, inspect and remove models'
 complete -c inline -n __fish_use_subcommand -a cache -d 'Look at the cached completions'
+complete -c inline -n __fish_use_subcommand -a status -d 'What the running daemon does and holds'
+complete -c inline -n __fish_use_subcommand -a doctor -d 'Look for what keeps Inline from working well'
 complete -c inline -n __fish_use_subcommand -a config -d 'Show every setting'
 complete -c inline -n __fish_use_subcommand -a bench -d 'Measure speed'
 complete -c inline -n __fish_use_subcommand -a tokenize -d 'Show tokens'
@@ -35,10 +37,12 @@ for number in name max-prompt-tokens temperature top-k top-p min-p repeat-penalt
     complete -c inline -n '__fish_seen_subcommand_from complete' -l $number -x
 end
 complete -c inline -n '__fish_seen_subcommand_from serve' -l if-free
-complete -c inline -n '__fish_seen_subcommand_from model' -a 'list pull import info check pack rm' -F
+complete -c inline -n '__fish_seen_subcommand_from model' -a 'recommend list pull import info check plan pack load unload rm' -F
 complete -c inline -n '__fish_seen_subcommand_from pull' -a "(inline model list --available 2>/dev/null | awk '{print \$1}')"
-complete -c inline -n '__fish_seen_subcommand_from info check pack rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
+complete -c inline -n '__fish_seen_subcommand_from info check pack load unload rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
 complete -c inline -n '__fish_seen_subcommand_from pack' -l remove
+complete -c inline -n '__fish_seen_subcommand_from recommend' -l memory -x
+complete -c inline -n '__fish_seen_subcommand_from recommend status doctor' -l json
 complete -c inline -n '__fish_seen_subcommand_from cache; and not __fish_seen_subcommand_from bench' -a 'stats clear verify'
 complete -c inline -n '__fish_seen_subcommand_from cache' -l json
 complete -c inline -n '__fish_seen_subcommand_from clear' -l project -x -a '(__fish_complete_directories)'
