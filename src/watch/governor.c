@@ -231,9 +231,10 @@ void governor_look(struct governor *g, const struct machine_sample *s)
 bool governor_is_calm(const struct governor *g)
 {
     if (g->memory.n_pending > 0 || g->line.len > 0) return false;
-    if (g->n_steady >= STEADY) return true; /* as it is, it may stay for hours */
-    return g->memory.n_high == 0 && !g->memory.is_short && !g->cpu.is_busy &&
-           g->cpu.n_threads == g->o.n_threads;
+    if (g->n_steady >= STEADY) return true;          /* as it is, it may stay for hours */
+    bool is_exhausted = g->memory.exhausted_ns != 0; /* there is nothing to give: looking on gives nothing */
+    bool is_short = g->memory.n_high > 0 || g->memory.is_short;
+    return (!is_short || is_exhausted) && !g->cpu.is_busy && g->cpu.n_threads == g->o.n_threads;
 }
 
 void governor_status(const struct governor *g, struct governor_status *out)

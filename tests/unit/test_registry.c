@@ -20,7 +20,7 @@
 
 static const char source[] =
     "static int count(const char *s)\n{\n    int n = 0;\n    for (;;) {\n        \n    }\n}\n";
-#define CURSOR 84
+#define CURSOR 72 /* at the end of the blank line */
 
 /* A folder with models "alpha", "beta" and "gamma", which are copies, so that they can be damaged. */
 struct world {
@@ -338,7 +338,7 @@ static void test_instant(void **state)
     (void)state;
     struct world w = {0};
     struct errmsg msg;
-    struct store_options store = {.memory_bytes = 1 << 20};
+    struct store_options store = {.dir = "", .team = "", .memory_bytes = 1 << 20};
     assert_int_equal(store_new(&store, &w.store, &msg), OK);
     struct service_options o = world_options(&w.b);
     o.default_model = "beta";
