@@ -34,11 +34,22 @@ enum inline_pack {
 enum inline_kv { INLINE_KV_F16, INLINE_KV_Q8_0 };
 
 /* Zero means the default everywhere. */
+/* What F16 and BF16 weights are computed in, where converted ones are there (`inline model pack`);
+ * docs/models.md. */
+enum inline_precision {
+    INLINE_PRECISION_AUTO, /* what fits into memory */
+    INLINE_PRECISION_FULL, /* as stored */
+    INLINE_PRECISION_MIXED,
+    INLINE_PRECISION_QUANTIZED
+};
+
 struct inline_options {
     const char *isa;   /* force a kernel variant (docs/configuration.md, engine.isa) */
     int32_t n_threads; /* all processors that we may use */
     int32_t n_ctx;     /* tokens of context; 4096. Never more than the model was trained for */
     enum inline_pack pack;
+    enum inline_precision precision;
+    bool mxfp8;        /* the 8-bit format of INLINE_PRECISION_MIXED: MXFP8 instead of Q8_0 */
     enum inline_kv kv; /* format of what is kept of computed tokens; Q8_0 takes half the memory */
     /* Directory where inline_close saves what was computed, and later handles find it; "" is the usual one in
      * the user's cache directory, NULL: nowhere. kv_disk_bytes: ceiling of its files. */

@@ -20,6 +20,7 @@
 #include "model/library.h"
 #include "model/model.h"
 #include "os/clock.h"
+#include "os/machine.h"
 
 #define DEFAULT_CONTEXT    4096 /* KV memory and prefill stay modest; a completion seldom gains from more */
 #define DEFAULT_MAX_TOKENS 64
@@ -50,6 +51,8 @@ static enum err check_options(const struct inline_options *o, struct errmsg *msg
     if (o->n_ctx < 0) return err_set(msg, ERR_ARG, "n_ctx is %d; 0 means the default", o->n_ctx);
     if (o->kv > INLINE_KV_Q8_0) return err_set(msg, ERR_ARG, "kv is %d; see enum inline_kv", (int)o->kv);
     if (o->kv_disk_bytes < 0) return err_set(msg, ERR_ARG, "kv_disk_bytes is negative; 0 means the default");
+    if (o->precision > INLINE_PRECISION_QUANTIZED)
+        return err_set(msg, ERR_ARG, "precision is %d; see enum inline_precision", (int)o->precision);
     if (o->pack > INLINE_PACK_OFF)
         return err_set(msg, ERR_ARG, "pack is %d; see enum inline_pack", (int)o->pack);
     return OK;
@@ -57,6 +60,12 @@ static enum err check_options(const struct inline_options *o, struct errmsg *msg
 
 static enum err open_engine(struct inline_model *m, const struct inline_options *o, struct errmsg *msg)
 {
+    static const enum precision precisions[] = {[INLINE_PRECISION_AUTO] = PRECISION_AUTO,
+                                                [INLINE_PRECISION_FULL] = PRECISION_FULL,
+                                                [INLINE_PRECISION_MIXED] = PRECISION_MIXED,
+                                                [INLINE_PRECISION_QUANTIZED] = PRECISION_QUANTIZED};
+    struct machine_sample machine;
+    machine_read(NULL, &machine);
     struct engine_options options = {.n_threads = o->n_threads,
                                      .isa = o->isa,
                                      .pack_dir = o->pack == INLINE_PACK_OFF ? NULL : "",
@@ -66,6 +75,9 @@ static enum err open_engine(struct inline_model *m, const struct inline_options 
                                      .kv_disk_bytes = o->kv_disk_bytes,
                                      .move = o->move ? ENGINE_MOVE_ON : ENGINE_MOVE_OFF,
                                      .no_speculation = o->no_speculation,
+                                     .precision = precisions[o->precision],
+                                     .eight_bit = o->mxfp8 ? KERN_MXFP8 : KERN_Q8_0,
+                                     .memory_bytes = machine_memory_ours(&machine),
                                      .read_ahead = true};
     int32_t n_ctx = o->n_ctx ? o->n_ctx : DEFAULT_CONTEXT;
     if (n_ctx > m->model->p.n_ctx_train) n_ctx = m->model->p.n_ctx_train;

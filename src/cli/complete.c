@@ -237,6 +237,13 @@ static int complete_with(struct inline_model *m, const struct options *options, 
     return status;
 }
 
+static enum inline_precision precision_from(const struct settings *s)
+{
+    if (strcmp(s->precision, "full") == 0) return INLINE_PRECISION_FULL;
+    if (strcmp(s->precision, "mixed") == 0) return INLINE_PRECISION_MIXED;
+    return strcmp(s->precision, "quantized") == 0 ? INLINE_PRECISION_QUANTIZED : INLINE_PRECISION_AUTO;
+}
+
 static int complete_at(const struct document *doc, size_t cursor, const struct options *options,
                        const struct settings *s, int64_t start)
 {
@@ -250,6 +257,8 @@ static int complete_at(const struct document *doc, size_t cursor, const struct o
                                   .n_threads = s->threads,
                                   .n_ctx = s->n_ctx,
                                   .pack = cli_pack_dir(s) ? INLINE_PACK_USE : INLINE_PACK_OFF,
+                                  .precision = precision_from(s),
+                                  .mxfp8 = strcmp(s->eight_bit, "mxfp8") == 0,
                                   .kv = strcmp(s->kv, "q8_0") == 0 ? INLINE_KV_Q8_0 : INLINE_KV_F16,
                                   .kv_dir = s->kv_mb > 0 ? "" : NULL,
                                   .kv_disk_bytes = (int64_t)s->kv_mb * 1000000,
