@@ -15,7 +15,7 @@ struct catalogue_facts {
     int32_t n_ctx;         /* that it was trained for */
     double bits;           /* of the listed file for each weight, on average */
     bool is_4_bit;         /* the listed file's format: Q4_K_M; else Q8_0 */
-    int32_t rank;          /* 1: completes code best, by published fill-in-the-middle results and size */
+    int32_t rank;          /* 1: completes code best, as far as we can tell from size and training */
     const char *strong;    /* languages that it is made for or known for, as language.h names them; or "" */
     const char *languages; /* all that it was trained on, if they are few; or null */
     int32_t n_languages;   /* that its makers count; 0: not told */
