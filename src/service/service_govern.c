@@ -1,8 +1,8 @@
 /* Stepping back: what the governor (watch/governor.h) sees and what its orders mean here.
  *
  * It looks once a second while there is something to do, and for some seconds after; then nothing wakes. It
- * gives memory back in the order in which that is missed least: models that nobody uses, KV, what the heap
- * holds for nothing, and, at last, pages of weights, which the page cache may still have. */
+ * gives memory back in the order in which that is missed least: models that nobody uses, KV and completions,
+ * what the heap holds for nothing, and, at last, pages of weights, which the page cache may still have. */
 #include "service/service_impl.h"
 
 #include "base/mem.h"
@@ -64,10 +64,21 @@ static int64_t least_kv(const struct service *s, const struct service_loaded *m)
     return n_tokens * p->n_layers * p->n_kv_heads * p->head_dim * 2 * (int64_t)sizeof(uint16_t);
 }
 
-static int64_t shrink_kv(void *ctx, int64_t want)
+/* Of the completions in memory a quarter stays; databases have the rest. */
+static int64_t shrink_completions(struct service *s)
+{
+    struct store_level_stats l;
+    if (!s->o.store || s->govern.completions_max > 0) return 0;
+    store_stats(s->o.store, STORE_MEMORY, &l);
+    s->govern.completions_max = l.max_bytes;
+    memory_cache_set_max(store_memory(s->o.store), (size_t)l.max_bytes / 4);
+    return l.n_bytes > l.max_bytes / 4 ? l.n_bytes - l.max_bytes / 4 : 0;
+}
+
+static int64_t shrink_caches(void *ctx, int64_t want)
 {
     struct service *s = ctx;
-    int64_t given = 0;
+    int64_t given = shrink_completions(s);
     for (int32_t i = 0; i < s->models.n_known && given < want; i++) {
         struct service_loaded *m = ready(s, i);
         if (!m) continue;
@@ -76,7 +87,7 @@ static int64_t shrink_kv(void *ctx, int64_t want)
         scheduler_set_kv_bytes(m->scheduler, least_kv(s, m) + spare - less);
         given += less;
     }
-    if (given > 0) s->govern.has_shrunk = true;
+    if (given > 0 || s->govern.completions_max > 0) s->govern.has_shrunk = true;
     return given;
 }
 
@@ -119,6 +130,9 @@ static void restore(struct service *s)
         struct service_loaded *m = ready(s, i);
         if (m) set_kv(s, m);
     }
+    if (s->govern.completions_max > 0)
+        memory_cache_set_max(store_memory(s->o.store), (size_t)s->govern.completions_max);
+    s->govern.completions_max = 0;
     s->govern.has_shrunk = false;
 }
 
@@ -219,7 +233,7 @@ void service_govern_init(struct service *s)
                                          .background = true};
     throttle_set(g->throttle, g->orders.cpu_ceiling, g->orders.speed);
     governor_add_memory_action(g->governor, "unload idle models", unload_idle, s);
-    governor_add_memory_action(g->governor, "shrink KV", shrink_kv, s);
+    governor_add_memory_action(g->governor, "shrink caches", shrink_caches, s);
     governor_add_memory_action(g->governor, "trim the heap", trim_heap, s);
     governor_add_memory_action(g->governor, "give back pages of weights", drop_weights, s);
     governor_on_orders(g->governor, obey, s);

@@ -198,9 +198,10 @@ struct service_govern {
     struct governor *governor;
     struct throttle *throttle;
     struct governor_orders orders;
-    int64_t looked_ns; /* the last sample; 0: none */
-    int64_t active_ns; /* the last request, or the last time that memory was short */
-    bool has_shrunk;   /* KV has less than is configured */
+    int64_t looked_ns;       /* the last sample; 0: none */
+    int64_t active_ns;       /* the last request, or the last time that memory was short */
+    bool has_shrunk;         /* caches have less than is configured */
+    int64_t completions_max; /* bytes of those in memory as configured, while they have less; else 0 */
 };
 
 void service_govern_init(struct service *s);

@@ -502,8 +502,8 @@ static void test_paths(void **state)
     expect_path(&w, "file:///x/a%00b.c", "");
     expect_path(&w, "file:///x/%ff.c", "");
     expect_path(&w, "", "");
-    lsp_workspace_remove(&w, "file:///home/me/my%20project");
-    lsp_workspace_remove(&w, "file:///home/me/none");
+    mem_free(lsp_workspace_remove(&w, "file:///home/me/my%20project"));
+    assert_null(lsp_workspace_remove(&w, "file:///home/me/none"));
     assert_int_equal(w.n, 2);
     expect_path(&w, "file:///home/me/my%20project/src/a.c", "a.c");
     for (int i = 0; i < 100; i++) {
