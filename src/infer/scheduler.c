@@ -195,8 +195,7 @@ bool scheduler_model_is_lost(const struct scheduler *s, struct scheduler_job *j)
 static bool prepare(const struct scheduler *s, struct scheduler_job *j)
 {
     int64_t start = clock_ns();
-    if (!scheduler_model_is_lost(s, j))
-        j->report.err = j->r.prepare(j->r.ctx, &j->request, &j->report.msg);
+    if (!scheduler_model_is_lost(s, j)) j->report.err = j->r.prepare(j->r.ctx, &j->request, &j->report.msg);
     j->report.prepare_ms = clock_ms_since(start);
     j->request.cancel = &j->cancel;
     if (!j->report.err) return true;

@@ -50,8 +50,8 @@ struct turn {
 struct scheduler {
     struct engine *engine;
     struct throttle *throttle; /* borrowed, or null */
-    int32_t n_active;     /* people's requests that run at once */
-    int32_t n_background; /* others */
+    int32_t n_active;          /* people's requests that run at once */
+    int32_t n_background;      /* others */
     int64_t window_ns;
     pthread_t thread;
     bool has_thread;

@@ -17,8 +17,8 @@ struct service {
     int n_waiting;
     int n_submitted, n_cancelled; /* so far */
     enum service_state state;     /* of the only model, "toy" */
-    const char *error; /* of that model; borrowed */
-    int64_t n_unread;  /* of its 500 bytes of weights */
+    const char *error;            /* of that model; borrowed */
+    int64_t n_unread;             /* of its 500 bytes of weights */
     int n_notes;                  /* and the last of them */
     enum service_event event;
     int64_t n_chars;
