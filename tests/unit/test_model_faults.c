@@ -27,53 +27,15 @@
 #include "model/tokenizer.h"
 #include "os/file.h"
 #include "os/map.h"
+#include "support/model_place.h"
 
 #define DENSE      FIXTURES "/models/llama.gguf"
 #define PACKED     FIXTURES "/models/format-q8_0.gguf" /* has packed weights */
-#define FILE_MAX   ((size_t)64 << 20)
 #define N_CTX      256
 #define N_PROMPT   140 /* KV of so many tokens is saved to disk */
 #define MAX_TOKENS 40
 
-/* A directory for each test. */
-struct place {
-    char root[40], model[64], other[64], packs[64], kv[64];
-};
-
-static int set_up(void **state)
-{
-    struct place *p = MEM_NEW(struct place);
-    snprintf(p->root, sizeof p->root, "/tmp/inline-test-faults-XXXXXX");
-    if (!mkdtemp(p->root)) return -1;
-    snprintf(p->model, sizeof p->model, "%s/model.gguf", p->root);
-    snprintf(p->other, sizeof p->other, "%s/other.gguf", p->root);
-    snprintf(p->packs, sizeof p->packs, "%s/packs", p->root);
-    snprintf(p->kv, sizeof p->kv, "%s/kv", p->root);
-    *state = p;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct place *p = *state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -r '%s'", p->root);
-    int failed = system(command);
-    mem_free(p);
-    return failed;
-}
-
 /* --- Files --------------------------------------------------------------------------------------------- */
-
-static void copy(const char *from, const char *to)
-{
-    struct buf bytes;
-    buf_init(&bytes, FILE_MAX);
-    assert_int_equal(file_read(from, &bytes, NULL), OK);
-    struct file_part whole = {.bytes = bytes.data, .len = bytes.len};
-    assert_int_equal(file_write_parts(to, &whole, 1, NULL), OK); /* does not wait for the disk */
-    buf_clear(&bytes);
-}
 
 static void cut(const char *path, int64_t len)
 {
@@ -117,7 +79,7 @@ static struct model *load(const char *path)
 static struct model *load_copy(const char *fixture, const char *path)
 {
     struct timespec then;
-    copy(fixture, path);
+    assert_true(model_place_copy(fixture, path));
     clock_gettime(CLOCK_REALTIME, &then);
     then.tv_sec -= 1;
     assert_int_equal(utimensat(AT_FDCWD, path, (struct timespec[]){then, then}, 0), 0);
@@ -137,7 +99,7 @@ static void assert_lost(const struct model *m, const char *says)
 
 static void test_names_and_modes_do_not_matter(void **state)
 {
-    struct place *p = *state;
+    struct model_place *p = *state;
     struct model *m = load_copy(DENSE, p->model);
     assert_int_equal(model_check(m, NULL), OK);
     assert_false(model_is_replaced(m));
@@ -150,7 +112,7 @@ static void test_names_and_modes_do_not_matter(void **state)
     assert_int_equal(rename(p->model, p->other), 0); /* its name is free */
     assert_int_equal(model_check(m, NULL), OK);
     assert_false(model_is_replaced(m));
-    copy(DENSE, p->model); /* and now another's */
+    assert_true(model_place_copy(DENSE, p->model)); /* and now another's */
     assert_int_equal(model_check(m, NULL), OK);
     assert_true(model_is_replaced(m));
     assert_int_equal(unlink(p->other), 0); /* the last name */
@@ -161,7 +123,7 @@ static void test_names_and_modes_do_not_matter(void **state)
 
 static void test_writes_matter(void **state)
 {
-    struct place *p = *state;
+    struct model_place *p = *state;
     struct model *m = load_copy(DENSE, p->model);
     overwrite(p->model, m->id.size - 1, m->id.size, 7); /* one byte */
     assert_lost(m, "was written to");
@@ -188,7 +150,7 @@ static void test_writes_matter(void **state)
 /* Pages could not be read, as from a dying disk; the file looks as it did. */
 static void test_lost_pages_matter(void **state)
 {
-    struct place *p = *state;
+    struct model_place *p = *state;
     struct model *m = load_copy(DENSE, p->model);
     struct stat st;
     assert_int_equal(stat(p->model, &st), 0);
@@ -207,7 +169,7 @@ static void test_tokenizer_of_an_overwritten_file(void **state)
     static const char *const fixtures[] = {DENSE, FIXTURES "/models/qwen2.gguf",
                                            FIXTURES "/models/gemma.gguf"};
     static const int bytes[] = {0xff, 0, 0x20, 0xc4};
-    struct place *p = *state;
+    struct model_place *p = *state;
     for (size_t i = 0; i < sizeof fixtures / sizeof *fixtures; i++) {
         struct model *m = load_copy(fixtures[i], p->model);
         const char *start = (const char *)gguf_map(m->gguf)->data, *end = start + m->id.size;
@@ -249,8 +211,8 @@ static void *write_garbage(void *ctx)
             cut(v->path, at);
         else if (random >> 28 < 4)
             overwrite(v->path, at, end < v->size ? end : v->size, (int)(random & 255));
-        else
-            copy(DENSE, v->path), usleep(300);
+        else if (model_place_copy(DENSE, v->path))
+            usleep(300);
     }
     return NULL;
 }
@@ -258,8 +220,8 @@ static void *write_garbage(void *ctx)
 /* Whatever happens to the file while it is opened: a model or an error. */
 static void test_opening_what_changes(void **state)
 {
-    struct place *p = *state;
-    copy(DENSE, p->model);
+    struct model_place *p = *state;
+    assert_true(model_place_copy(DENSE, p->model));
     struct vandal v = {.path = p->model, .size = file_size(p->model)};
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, write_garbage, &v), 0);
@@ -354,7 +316,7 @@ static enum err generate(struct engine_seq *seq, struct saboteur *s, struct errm
 
 static void test_spoilt_while_generating(void **state)
 {
-    struct place *p = *state;
+    struct model_place *p = *state;
     for (int32_t round = 0; round < 3 * N_FAULTS; round++) {
         struct errmsg msg = {0};
         struct model *m = load_copy(DENSE, p->model);
@@ -392,7 +354,7 @@ static void *spoil_later(void *ctx)
 /* At any time, while the prompt is computed or later. Who was ready before is right. */
 static void test_spoilt_at_any_time(void **state)
 {
-    struct place *p = *state;
+    struct model_place *p = *state;
     struct saboteur expected = {.path = NULL};
     for (int32_t round = 0; round < 101; round++) {
         struct errmsg msg = {0};
@@ -419,7 +381,7 @@ static void test_spoilt_at_any_time(void **state)
 /* The pack is lost, the model is not: an error, and the next engine builds it anew. */
 static void test_spoilt_pack(void **state)
 {
-    struct place *p = *state;
+    struct model_place *p = *state;
     struct saboteur expected = {.path = NULL}, got = {.path = NULL};
     struct model *m = load_copy(PACKED, p->model);
     struct engine_options o = plain();
@@ -454,7 +416,7 @@ static void test_spoilt_pack(void **state)
 /* A pack is not made of garbage: the file that it names may come back. */
 static void test_no_pack_of_a_spoilt_model(void **state)
 {
-    struct place *p = *state;
+    struct model_place *p = *state;
     struct model *m = load_copy(PACKED, p->model);
     spoil(p->model, OVERWRITTEN_NAN);
     struct engine_options o = plain();
@@ -475,7 +437,7 @@ static void test_garbage_weights(void **state)
         "format-q4_0", "format-q4_1", "format-q4_k",   "format-q5_0",   "format-q5_1", "format-q5_k",
         "format-q6_k", "format-q8_0", "gemma3",        "llama",         "qwen2",       "qwen3moe"};
     static const int bytes[] = {0xff, 0x7f, 0x7c, 0xfb};
-    struct place *p = *state;
+    struct model_place *p = *state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char fixture[256];
         struct gguf *g = NULL;
@@ -489,7 +451,7 @@ static void test_garbage_weights(void **state)
         }
         gguf_close(&g);
         for (size_t b = 0; b < sizeof bytes / sizeof *bytes; b++) {
-            copy(fixture, p->model);
+            assert_true(model_place_copy(fixture, p->model));
             overwrite(p->model, start, size, bytes[b]);
             struct model *m = load(p->model);
             struct engine_options o = plain();
@@ -578,7 +540,7 @@ static void assert_reports_loss(const struct ask *a)
 
 static void test_scheduler_reports_it(void **state)
 {
-    struct place *p = *state;
+    struct model_place *p = *state;
     struct model *sound = load_copy(DENSE, p->other);
     struct scheduler *others = open_scheduler(sound, NULL);
     for (int32_t fault = 0; fault < N_FAULTS; fault++) {
@@ -616,7 +578,7 @@ static void test_scheduler_reports_it(void **state)
     model_unref(&sound);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, model_place_set_up, model_place_tear_down)
 
 int main(void)
 {

@@ -10,10 +10,9 @@
 
 #include <cmocka.h>
 
-#include "base/buf.h"
 #include "os/clock.h"
-#include "os/file.h"
 #include "store/store.h"
+#include "support/model_place.h"
 #include "support/service_world.h"
 
 #define N_MODELS 3
@@ -29,22 +28,12 @@ struct world {
     struct store *store;
 };
 
-static void copy_file(const char *from, const char *to)
-{
-    struct buf bytes;
-    struct errmsg msg;
-    buf_init(&bytes, (size_t)64 << 20);
-    assert_int_equal(file_read(from, &bytes, &msg), OK);
-    assert_int_equal(file_write(to, bytes.data, bytes.len, &msg), OK);
-    buf_clear(&bytes);
-}
-
 static void put_model(struct world *w, int i)
 {
     static const char *const files[N_MODELS] = {"llama", "qwen2", "llama"};
     char from[256];
     snprintf(from, sizeof from, "%s/models/%s.gguf", FIXTURES, files[i]);
-    copy_file(from, w->path[i]);
+    assert_true(model_place_copy(from, w->path[i]));
 }
 
 static void open_world(struct world *w, struct service_options *o)
@@ -256,7 +245,7 @@ static void test_replaced(void **state)
     struct answer a, beta;
     ask(&w, to("beta"), &beta);
     ask(&w, to(""), &a);
-    copy_file(w.path[1], w.path[0]); /* renamed into place */
+    assert_true(model_place_copy(w.path[1], w.path[0])); /* renamed into place */
     int64_t end = clock_ns() + (int64_t)20e9;
     while (model(&w, "alpha").n_loads < 2 && clock_ns() < end) {
         struct answer now;

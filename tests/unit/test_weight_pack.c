@@ -27,6 +27,7 @@
 #include "os/file.h"
 #include "os/usage.h"
 #include "support/toy_model.h"
+#include "support/model_place.h"
 
 #define MB        1000000
 #define FILE_MAX  ((size_t)256 << 20)
@@ -38,33 +39,6 @@
 #define PAGE      4096 /* where the first matrix lies */
 
 /* --- Directories, files, models ---------------------------------------------------------------------- */
-
-/* A directory for each test, with the packs in packs/, which the code under test creates. */
-struct place {
-    char root[32], packs[64], model[64], other[64];
-};
-
-static int set_up(void **state)
-{
-    struct place *p = MEM_NEW(struct place);
-    snprintf(p->root, sizeof p->root, "/tmp/inline-test-XXXXXX");
-    if (!mkdtemp(p->root)) return -1;
-    snprintf(p->packs, sizeof p->packs, "%s/packs", p->root);
-    snprintf(p->model, sizeof p->model, "%s/model.gguf", p->root);
-    snprintf(p->other, sizeof p->other, "%s/other.gguf", p->root);
-    *state = p;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct place *p = *state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -r '%s'", p->root);
-    int failed = system(command);
-    mem_free(p);
-    return failed;
-}
 
 static void make_model(const struct toy_model *toy, const char *path)
 {
@@ -214,7 +188,7 @@ static void assert_layer_packed(const struct weight_pack *p, const struct model_
 
 static void test_build_and_reopen(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE);
     assert_no_pack(m, place->packs);
     assert_false(exists(place->root, "packs"));
@@ -245,7 +219,7 @@ static void test_build_and_reopen(void **state)
 /* Matrices larger than one chunk, rows that fill no panel, every packed format. */
 static void test_large_and_odd_matrices(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     static const enum kern_type types[] = {KERN_Q8_0, KERN_Q4_0, KERN_Q4_1,
                                            KERN_Q5_0, KERN_Q5_1, KERN_IQ4_NL};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
@@ -273,7 +247,7 @@ static void test_large_and_odd_matrices(void **state)
 
 static void test_experts(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct toy_model toy = {.fixture = MIXTURE, .d_ff = 32, .type = KERN_Q8_0, .down = KERN_Q8_0, .seed = 3};
     make_model(&toy, place->model);
     struct model *m = load(place->model);
@@ -312,7 +286,7 @@ static void test_experts(void **state)
 
 static void test_model_without_packed_form(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(NO_PACK);
     struct errmsg msg = {0};
     struct weight_pack *p = NULL;
@@ -326,7 +300,7 @@ static void test_model_without_packed_form(void **state)
 
 static void test_memory_is_counted_once(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     make_large_model(place->model);
     struct model *m = load(place->model);
     struct weight_pack *p = build_pack(m, place->packs);
@@ -348,7 +322,7 @@ static void test_memory_is_counted_once(void **state)
 
 static void test_truncated(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE);
     struct weight_pack *p = build_pack(m, place->packs);
     char *path = mem_dup_str(weight_pack_path(p));
@@ -375,7 +349,7 @@ static void test_truncated(void **state)
 
 static void test_damaged_header(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE);
     struct weight_pack *p = build_pack(m, place->packs);
     char *path = mem_dup_str(weight_pack_path(p));
@@ -405,7 +379,7 @@ static void test_damaged_header(void **state)
 
 static void test_damaged_data_is_found_by_verify(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE);
     struct weight_pack *p = build_pack(m, place->packs);
     struct kern_mat first = m->layers[0].wq, last = m->output;
@@ -428,7 +402,7 @@ static void test_damaged_data_is_found_by_verify(void **state)
 /* The same size, keys and samples: only a full comparison tells the weights apart. */
 static void test_pack_of_other_weights_is_found_by_verify(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct toy_model toy = {.fixture = DENSE, .d_ff = 4096, .type = KERN_Q8_0, .down = KERN_Q8_0, .seed = 5};
     make_model(&toy, place->model);
     struct model *m = load(place->model);
@@ -452,7 +426,7 @@ static void test_pack_of_other_weights_is_found_by_verify(void **state)
 
 static void test_pack_of_another_model(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE), *other = load(FIXTURES "/models/format-q4_0.gguf");
     struct weight_pack *p = build_pack(m, place->packs), *q = build_pack(other, place->packs);
     struct buf bytes;
@@ -479,7 +453,7 @@ static void key_of(const char *path, char key[33])
 
 static void test_key_follows_the_content(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct toy_model toy = {.fixture = DENSE, .d_ff = 4096, .type = KERN_Q8_0, .down = KERN_Q8_0, .seed = 6};
     char first[33], second[33];
     make_model(&toy, place->model);
@@ -507,7 +481,7 @@ static void test_key_follows_the_content(void **state)
 
 static void test_replaced_model_gets_its_own_pack(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct toy_model toy = {.fixture = DENSE, .type = KERN_Q8_0, .down = KERN_Q8_0, .seed = 8};
     make_model(&toy, place->model);
     struct model *m = load(place->model);
@@ -529,7 +503,7 @@ static void test_replaced_model_gets_its_own_pack(void **state)
 
 static void test_directory_cannot_be_made(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE);
     struct weight_pack_options o = {.dir = place->packs, .build = true};
     write_whole(place->packs, "", 0); /* a file where the directory should be */
@@ -539,7 +513,7 @@ static void test_directory_cannot_be_made(void **state)
 
 static void test_read_only_directory(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     if (geteuid() == 0) skip(); /* permissions do not bind root */
     struct model *m = load(DENSE);
     struct weight_pack *p = build_pack(m, place->packs);
@@ -559,7 +533,7 @@ static void test_read_only_directory(void **state)
 /* A limit on the file's size stands for a full disk: write fails half-way. */
 static void test_write_fails(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE);
     struct rlimit before, limit;
     signal(SIGXFSZ, SIG_IGN);
@@ -575,7 +549,7 @@ static void test_write_fails(void **state)
 
 static void test_ceiling(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE), *used = load(FIXTURES "/models/format-q4_0.gguf");
     struct weight_pack *in_use = build_pack(used, place->packs);
     int64_t need = weight_pack_bytes_of(m, NULL), used_bytes = weight_pack_bytes(in_use);
@@ -609,7 +583,7 @@ static void test_ceiling(void **state)
 
 static void test_leftovers_and_old_versions_go(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE);
     char old[64];
     weight_pack_model_key(m, old);
@@ -637,7 +611,7 @@ static void test_leftovers_and_old_versions_go(void **state)
 
 static void test_two_builders(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     make_large_model(place->model);
     struct model *m = load(place->model);
     pid_t child = fork();
@@ -670,7 +644,7 @@ static void test_two_builders(void **state)
 /* A process that dies while writing leaves its file; the next one takes it over. */
 static void test_builder_dies(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     make_large_model(place->model);
     struct model *m = load(place->model);
     pid_t child = fork();
@@ -705,7 +679,7 @@ static void await_no_part(const char *dir)
 
 static void test_close_while_building(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     make_large_model(place->model);
     struct model *m = load(place->model);
     for (int i = 0; i < 5; i++) {
@@ -725,7 +699,7 @@ static void test_close_while_building(void **state)
 /* Closing also ends the wait for another process. */
 static void test_close_while_waiting(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE);
     char key[33], part[128];
     weight_pack_model_key(m, key);
@@ -749,7 +723,7 @@ static void test_close_while_waiting(void **state)
 
 static void test_remove(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(DENSE), *other = load(FIXTURES "/models/format-q4_0.gguf");
     assert_int_equal(weight_pack_remove(m, place->packs), 0);
     struct weight_pack *p = build_pack(m, place->packs), *q = build_pack(other, place->packs);
@@ -763,7 +737,7 @@ static void test_remove(void **state)
     model_unref(&other);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, model_place_set_up, model_place_tear_down)
 
 int main(void)
 {

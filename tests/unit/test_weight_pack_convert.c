@@ -20,36 +20,11 @@
 #include "model/precision.h"
 #include "model/weight_pack.h"
 #include "support/toy_model.h"
+#include "support/model_place.h"
 
 #define LLAMA   FIXTURES "/models/llama.gguf"
 #define QWEN2   FIXTURES "/models/qwen2.gguf"
 #define MIXTURE FIXTURES "/models/qwen3moe.gguf"
-
-/* A directory for each test, with the packs in packs/, which the code under test creates. */
-struct place {
-    char root[32], packs[64], model[64];
-};
-
-static int set_up(void **state)
-{
-    struct place *p = MEM_NEW(struct place);
-    snprintf(p->root, sizeof p->root, "/tmp/inline-test-XXXXXX");
-    if (!mkdtemp(p->root)) return -1;
-    snprintf(p->packs, sizeof p->packs, "%s/packs", p->root);
-    snprintf(p->model, sizeof p->model, "%s/model.gguf", p->root);
-    *state = p;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct place *p = *state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -r '%s'", p->root);
-    int failed = system(command);
-    mem_free(p);
-    return failed;
-}
 
 static struct model *load(const char *path)
 {
@@ -59,7 +34,7 @@ static struct model *load(const char *path)
     return m;
 }
 
-static struct model *load_toy(const struct place *place, const struct toy_model *toy)
+static struct model *load_toy(const struct model_place *place, const struct toy_model *toy)
 {
     assert_true(toy_model_write(toy, place->model));
     return load(place->model);
@@ -152,7 +127,7 @@ static void assert_layer_converted(const struct weight_pack *p, const struct pre
 
 static void test_formats(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     static const enum kern_type stored[] = {KERN_F16, KERN_BF16, KERN_F32};
     for (size_t i = 0; i < sizeof stored / sizeof *stored; i++) {
         /* 65,536 + 256 columns and rows: many chunks, K formats for the down matrix. */
@@ -176,7 +151,7 @@ static void test_formats(void **state)
 
 static void test_eight_bits(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(QWEN2);
     static const enum kern_type formats[] = {KERN_Q8_0, KERN_MXFP8};
     for (size_t i = 0; i < 2; i++) {
@@ -195,7 +170,7 @@ static void test_eight_bits(void **state)
 /* Many threads write the same bytes as one. */
 static void test_foreground_gives_the_same(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     char other[80], command[256];
     snprintf(other, sizeof other, "%s/other", place->root);
     struct model *m = load_toy(
@@ -214,7 +189,7 @@ static void test_foreground_gives_the_same(void **state)
 /* Rows that fill no panel, and columns that make no blocks. */
 static void test_odd_rows(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load_toy(
         place,
         &(struct toy_model){.fixture = LLAMA, .d_ff = 40, .type = KERN_F16, .down = KERN_F16, .seed = 13});
@@ -232,7 +207,7 @@ static void test_odd_rows(void **state)
 /* Experts of 24 rows do not begin with panels: converted, but plain. */
 static void test_experts(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     static const int32_t d_ff[] = {32, 24};
     for (int i = 0; i < 2; i++) {
         struct model *m = load_toy(
@@ -255,7 +230,7 @@ static void test_experts(void **state)
 
 static void test_weights_that_are_no_numbers(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load_toy(
         place, &(struct toy_model){.fixture = LLAMA, .d_ff = 64, .type = KERN_F16, .down = KERN_F16});
     static const uint16_t broken[] = {0x7c00, 0xfc00, 0x7e00}; /* infinities and a NaN */
@@ -280,7 +255,7 @@ static void test_weights_that_are_no_numbers(void **state)
 
 static void test_plans_stand_side_by_side(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(LLAMA);
     struct precision_plan mixed = make_plan(m, PRECISION_MIXED, KERN_Q8_0),
                           quantized_plan = make_plan(m, PRECISION_QUANTIZED, KERN_Q8_0);
@@ -310,7 +285,7 @@ static void test_plans_stand_side_by_side(void **state)
 /* The header tells the formats, whatever the file is called. */
 static void test_pack_of_another_plan(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(LLAMA);
     struct precision_plan a = make_plan(m, PRECISION_QUANTIZED, KERN_Q8_0), b;
     assert_int_equal(precision_copy(&a, &b), OK);
@@ -332,7 +307,7 @@ static void test_pack_of_another_plan(void **state)
 
 static void test_damage_is_found(void **state)
 {
-    const struct place *place = *state;
+    const struct model_place *place = *state;
     struct model *m = load(QWEN2);
     struct precision_plan plan = make_plan(m, PRECISION_QUANTIZED, KERN_Q8_0);
     struct weight_pack *p = open_pack(m, place->packs, &plan, true);
@@ -351,7 +326,7 @@ static void test_damage_is_found(void **state)
     model_unref(&m);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+#define TEST(f) cmocka_unit_test_setup_teardown(f, model_place_set_up, model_place_tear_down)
 
 int main(void)
 {
