@@ -332,20 +332,22 @@ enum project_outcome project_file_read(struct project *p, const char *path, stru
     buf_init(&bytes, FILE_BYTES_MAX);
     enum project_outcome outcome = PROJECT_GONE;
     if (full.err || lstat(full.data, &st) != 0 || !S_ISREG(st.st_mode)) goto done;
+    int64_t trusted =
+        trusted_time(&st); /* before it is read: that may take until the time looks old enough */
     outcome = PROJECT_UNCHANGED;
     bool is_same_size = known && known->n_bytes == st.st_size;
     if (is_same_size && known->time_ns && known->time_ns == time_of(&st)) goto done;
     enum err err = file_read(full.data, &bytes, NULL);
     uint64_t hash = XXH3_64bits(buf_str(&bytes), bytes.len);
     if (is_same_size && !err && known->hash == hash) {
-        known->time_ns = trusted_time(&st);
+        known->time_ns = trusted;
         goto done;
     }
     if (!err || err == ERR_LIMIT) err = make_record(p, path, err ? NULL : &bytes, &st, out);
     outcome = !err ? PROJECT_READ : err == ERR_CANCELLED ? PROJECT_STOPPED : PROJECT_GONE;
     if (*out) {
         (*out)->hash = hash;
-        (*out)->time_ns = trusted_time(&st);
+        (*out)->time_ns = trusted;
     }
 done:
     buf_clear(&full);
