@@ -219,7 +219,7 @@ void governor_look(struct governor *g, const struct machine_sample *s)
     status->sample = *s;
     g->n_steady++;
     if (s->is_on_battery) orders.speed = g->o.battery_speed;
-    governor_cpu_look(g, is_first || gap <= 0 || gap > GAP_NS ? NULL : &before, s, &orders);
+    governor_cpu_look(g, is_first || gap > GAP_NS ? NULL : &before, s, &orders);
     governor_memory_look(g, s, &orders);
     status->orders = orders;
     bool is_new = !are_same(&old, &orders);
@@ -231,10 +231,9 @@ void governor_look(struct governor *g, const struct machine_sample *s)
 bool governor_is_calm(const struct governor *g)
 {
     if (g->memory.n_pending > 0 || g->line.len > 0) return false;
-    if (g->n_steady >= STEADY) return true;          /* as it is, it may stay for hours */
-    bool is_exhausted = g->memory.exhausted_ns != 0; /* there is nothing to give: looking on gives nothing */
-    bool is_short = g->memory.n_high > 0 || g->memory.is_short;
-    return (!is_short || is_exhausted) && !g->cpu.is_busy && g->cpu.n_threads == g->o.n_threads;
+    if (g->n_steady >= STEADY) return true;       /* as it is, it may stay for hours */
+    if (g->memory.exhausted_ns != 0) return true; /* there is nothing to give: looking on gives nothing */
+    return g->memory.n_high == 0 && !g->memory.is_short;
 }
 
 void governor_status(const struct governor *g, struct governor_status *out)

@@ -61,9 +61,9 @@ void governor_on_orders(struct governor *g, void (*obey)(void *ctx, const struct
 
 void governor_look(struct governor *g, const struct machine_sample *s);
 
-/* Nothing is left to do: the next sample may be as far away as the next work. False while actions are under
- * way, memory is short, or threads are still to come back; but true where that has been so for a minute in
- * which there was nothing to do about it. */
+/* Nothing is left to do: the next sample may be as far away as the next work. False while memory is short and
+ * something is being done about it, or could be. After a pause threads and background work are as at the
+ * start. */
 bool governor_is_calm(const struct governor *g);
 
 struct governor_event { /* something was done */

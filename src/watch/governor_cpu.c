@@ -109,13 +109,13 @@ void governor_cpu_look(struct governor *g, const struct machine_sample *before,
     struct governor_status *status = &g->status;
     status->cpu_share = status->own_share = status->others_share = 0;
     look_at_heat(g, before, s);
-    if (before && s->cpu_total_ns > before->cpu_total_ns) {
+    if (before && s->at_ns > before->at_ns && s->cpu_total_ns > before->cpu_total_ns) {
         double n_cpus = n_processors(before, s);
         measure(status, before, s);
         choose_threads(g, n_cpus * (1 - status->others_share));
         choose_busy(g, n_cpus);
-    } else {
-        c->n_fewer = c->n_more = c->n_busy = c->n_free = 0;
+    } else if (!before) { /* how it was before a pause says nothing about now */
+        *c = (struct governor_cpu){.n_threads = g->o.n_threads, .throttled_until_ns = c->throttled_until_ns};
     }
     if (g->o.is_off) return;
     orders->n_threads = c->n_threads;
