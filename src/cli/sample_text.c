@@ -7,23 +7,33 @@
 const char *const sample_text[] = {
     "Code completion while typing\n",
     "\n",
-    "A completion is useful for about a second. The programmer has a thought, types the first half of it, "
+    "A completion is useful for about a second. The programmer has a thought, types the first half ",
+    "of it, ",
     "and looks\n",
-    "at the rest of the line as it appears in grey. If it is right, one key accepts it; if it is wrong, the "
+    "at the rest of the line as it appears in grey. If it is right, one key accepts it; if it is ",
+    "wrong, the ",
     "next\n",
-    "letter makes it go away. Nothing asks for attention and nothing has to be undone. That is why speed "
+    "letter makes it go away. Nothing asks for attention and nothing has to be undone. That is why ",
+    "speed ",
     "matters more\n",
-    "here than in a conversation: an answer that comes after the line has been written is worth nothing, "
+    "here than in a conversation: an answer that comes after the line has been written is worth ",
+    "nothing, ",
     "however\n",
-    "clever it is, and one that comes while the finger is still on the key feels like part of the editor.\n",
+    "clever it is, and one that comes while the finger is still on the key feels like part of the ",
+    "editor.\n",
     "\n",
-    "The text around the cursor decides what can be suggested. What stands before it tells which names exist "
+    "The text around the cursor decides what can be suggested. What stands before it tells which ",
+    "names ",
+    "exist ",
     "and what\n",
-    "the author is about to do; what stands behind it tells where the piece has to end. A model that sees "
+    "the author is about to do; what stands behind it tells where the piece has to end. A model ",
+    "that sees ",
     "both can\n",
-    "fill in the middle: it closes the bracket that is open, returns the value that the caller expects, and "
+    "fill in the middle: it closes the bracket that is open, returns the value that the caller ",
+    "expects, and ",
     "stops.\n",
-    "Files that are open beside this one help as well, because people copy from what they have just read.\n",
+    "Files that are open beside this one help as well, because people copy from what they have just ",
+    "read.\n",
     "\n",
     "```c\n",
     "/* Distance between two words: insertions, deletions, changes and swaps of neighbours. */\n",
@@ -112,7 +122,8 @@ const char *const sample_text[] = {
     "async function suggest(text, cursor) {\n",
     "    if (pending) pending.abort();\n",
     "    pending = new AbortController();\n",
-    "    const body = { prefix: text.slice(0, cursor), suffix: text.slice(cursor), max_tokens: 64 };\n",
+    "    const body = { prefix: text.slice(0, cursor), suffix: text.slice(cursor), max_tokens: 64 ",
+    "};\n",
     "    const response = await fetch(\"/infill\", {\n",
     "        method: \"POST\",\n",
     "        headers: { \"Content-Type\": \"application/json\" },\n",
@@ -125,9 +136,12 @@ const char *const sample_text[] = {
     "}\n",
     "```\n",
     "\n",
-    "What is measured should be what is felt: the time from a key to the first letter of the answer, and how "
+    "What is measured should be what is felt: the time from a key to the first letter of the ",
+    "answer, and ",
+    "how ",
     "often the\n",
-    "answer was kept. Tokens per second say little about either. A cache that remembers what was asked a "
+    "answer was kept. Tokens per second say little about either. A cache that remembers what was ",
+    "asked a ",
     "moment ago\n",
     "helps more than a faster processor, since most keys only confirm what was already suggested.\n",
     NULL,

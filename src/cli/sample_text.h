@@ -2,6 +2,6 @@
 #ifndef CLI_SAMPLE_TEXT_H
 #define CLI_SAMPLE_TEXT_H
 
-extern const char *const sample_text[]; /* its lines, newlines included; ends with null */
+extern const char *const sample_text[]; /* in pieces, newlines included; ends with null */
 
 #endif
