@@ -283,7 +283,8 @@ void service_run_answer(const struct service_run *run, struct service_candidate 
         return;
     }
     out->timings = timings_of(first);
-    if (is_answer(first)) {
+    bool is_void = run->is_cancelled && run->model->is_lost; /* also where another run noticed that */
+    if (is_answer(first) && !is_void) {
         out->candidates = candidates;
         out->n_candidates = distinct(run, candidates);
         return;
