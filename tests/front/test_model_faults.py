@@ -157,6 +157,7 @@ class Faults(ModelsTest):
         while self.n_maps(path) == 0 and time.monotonic() < deadline:
             self.daemon.post("/models/unload", {"model": "victim"}, unix=True)
             self.wait_right(victims)
+            time.sleep(0.1)  # packed weights may have to be made anew, which unloading would interrupt
 
     def torment(self, path, damages, n_rounds, victims, bystander, is_noticed):
         """is_noticed: what is done to the bytes that are in use must lead to errors."""
