@@ -13,7 +13,7 @@
 
 /* --- GET /status ---------------------------------------------------------------------------------------- */
 
-static void write_model(const struct service_model *m, struct json *j)
+static void write_model(const struct service_model *m, int64_t resident_bytes, struct json *j)
 {
     static const char *const STATES[] = {[SERVICE_LOADING] = "loading",
                                          [SERVICE_READY] = "ready",
@@ -41,7 +41,7 @@ static void write_model(const struct service_model *m, struct json *j)
     json_num(j, "idle_s", m->idle_s, 1);
     json_int(j, "weight_bytes", m->weight_bytes);
     json_int(j, "read_bytes", m->read_bytes);
-    json_int(j, "resident_bytes", m->resident_bytes);
+    json_int(j, "resident_bytes", resident_bytes);
     json_int(j, "kv_bytes", m->kv_bytes);
     json_end_object(j);
 }
@@ -57,9 +57,10 @@ static void write_models(struct service *s, struct json *j, struct totals *total
     for (int32_t i = 0; i < n; i++) {
         struct service_model m;
         service_model(s, i, &m);
-        write_model(&m, j);
+        int64_t resident_bytes = service_model_resident(s, i);
+        write_model(&m, resident_bytes, j);
         totals->weight_bytes += m.weight_bytes;
-        totals->resident_bytes += m.resident_bytes;
+        totals->resident_bytes += resident_bytes;
         totals->kv_bytes += m.kv_bytes;
     }
     json_end_array(j);

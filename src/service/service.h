@@ -103,15 +103,16 @@ struct service_model { /* views, valid until the next service call */
     int64_t n_loads;       /* so far, failed ones included */
     int64_t n_requests;    /* that it keeps running now */
     double idle_s;         /* since its last request; 0 while it has some */
-    int64_t weight_bytes, read_bytes, resident_bytes, kv_bytes; /* residency.h; 0 until ready */
+    int64_t weight_bytes, read_bytes, kv_bytes; /* residency.h; 0 until ready */
 };
 /* [0] is the default model; then the other loaded ones; then the installed ones. The list is read anew from
  * disk at most once a second. A service without any model has n = 1: the default, failed, with the reason. */
 int32_t service_n_models(struct service *s);
 void service_model(struct service *s, int32_t i, struct service_model *out);
 
-/* Grows whenever a model's state changes. (service_model is no call for each token: it asks the system which
- * pages are in memory.) */
+/* Bytes of its weights that are in memory now: the system is asked, a millisecond for each GB. */
+int64_t service_model_resident(const struct service *s, int32_t i);
+/* Grows whenever a model's state changes. */
 uint64_t service_models_version(const struct service *s);
 
 /* Load a model now, also one that failed; or unload it when its requests are over. False: there is no model

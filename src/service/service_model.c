@@ -72,7 +72,6 @@ static void describe_ready(const struct service_loaded *m, struct service_model 
     out->precision = precision_name(engine_precision(engine)->kind);
     out->weight_bytes = pages.wanted_bytes;
     out->read_bytes = pages.read_bytes;
-    out->resident_bytes = engine_resident_bytes(engine);
     out->kv_bytes = state.kv_bytes;
     out->n_ctx_train = p->n_ctx_train;
     out->n_vocab = p->n_vocab;
@@ -84,6 +83,12 @@ static void describe_ready(const struct service_loaded *m, struct service_model 
     out->isa = m->isa;
     out->load_ms = m->load_ms;
     describe_weights(m->model->gguf, out);
+}
+
+int64_t service_model_resident(const struct service *s, int32_t i)
+{
+    const struct service_loaded *m = i >= 0 && i < s->models.n_known ? s->models.known[i] : NULL;
+    return m && m->state == SERVICE_READY ? engine_resident_bytes(scheduler_engine(m->scheduler)) : 0;
 }
 
 uint64_t service_models_version(const struct service *s)
