@@ -7,6 +7,7 @@
 enum dir_kind {
     DIR_CONFIG, /* $XDG_CONFIG_HOME/inline, else ~/.config/inline */
     DIR_DATA,   /* $XDG_DATA_HOME/inline, else ~/.local/share/inline */
+    DIR_STATE,  /* $XDG_STATE_HOME/inline, else ~/.local/state/inline */
     DIR_CACHE,  /* $XDG_CACHE_HOME/inline, else ~/.cache/inline */
     DIR_RUNTIME /* $XDG_RUNTIME_DIR/inline, else /tmp/inline-UID: sockets; see dirs_make_private */
 };

@@ -23,8 +23,9 @@ struct api_totals { /* of all answers, for the metrics that llama-server has */
 struct api_clearing;
 
 struct api {
-    struct service *service; /* borrowed */
-    struct metrics *metrics; /* borrowed */
+    struct api_options o;
+    struct service *service; /* o.service */
+    struct live *live;       /* owned; or null */
     struct api_totals totals;
     struct api_clearing *clearings; /* requests that empty the cache, under way; owned (api_cache.c) */
     char cpu[128];                  /* what it is called */

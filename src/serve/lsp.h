@@ -22,6 +22,9 @@ struct lsp_options {
 
 struct lsp *lsp_new(const struct lsp_options *o);
 void lsp_feed(struct lsp *l, const char *bytes, size_t len);
+/* An alert fires or is over: told to the user once (window/showMessage), later only to the log. */
+struct alert;
+void lsp_on_alert(struct lsp *l, const struct alert *alert);
 /* A model's state has changed: report progress. */
 void lsp_on_models(struct lsp *l);
 void lsp_free(struct lsp **l); /* cancels its requests */

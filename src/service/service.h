@@ -20,6 +20,7 @@
 #include "context/fim.h"
 #include "infer/engine.h"
 #include "watch/governor.h"
+#include "watch/metric_table.h"
 
 struct secrets;
 struct store;
@@ -27,6 +28,7 @@ struct service;
 struct service_ticket;
 struct service_answer;
 struct metrics;
+struct journal;
 
 /* Computing what is likely to be asked next, while nobody waits for anything. */
 enum service_prefetch {
@@ -54,7 +56,8 @@ struct service_options {
     const struct secrets *secrets; /* what prompts must not hold; borrowed; or null */
     struct store *store;           /* caches of answers (store.h); borrowed, shares `wake`; or null */
     enum service_prefetch prefetch_mode;
-    struct metrics *metrics; /* borrowed, and not written out after service_free; or null */
+    struct metrics *metrics; /* borrowed; or null: nothing is measured */
+    struct journal *journal; /* of requests; borrowed; or null */
     void (*wake)(void *ctx); /* any thread */
     void *ctx;
 };
@@ -162,6 +165,7 @@ struct service_request {
     const char *client;   /* names an editor or a user: supersedes and shares fairly within this name */
     const char *document; /* names the text within the client; "": told by what the client showed before */
     enum service_priority priority;
+    enum metric_api api; /* through which door it came; for the journal */
     bool
         is_automatic; /* nobody asked: nothing is suggested where that would disturb, or without confidence */
     bool wants_explanation;
@@ -229,6 +233,7 @@ struct service_timings { /* milliseconds */
 };
 
 struct service_answer { /* views, valid during on_done */
+    uint64_t id;        /* in the journal: what `inline explain` takes; 0: there is none */
     enum service_outcome outcome;
     const char *message; /* one line; "" if OK */
     const char *model;   /* the model that answered */
@@ -293,7 +298,17 @@ void service_prefetch_opened(struct service *s, const struct service_request *r)
 /* --- What the editors tell ---------------------------------------------------------------------------- */
 
 enum service_event { SERVICE_SHOWN, SERVICE_ACCEPTED, SERVICE_PARTLY_ACCEPTED, SERVICE_DISMISSED };
-void service_note(struct service *s, const char *client, enum service_event event, int64_t n_chars);
+/* id: service_answer.id of what was shown; 0: the client does not say. */
+void service_note(struct service *s, const char *client, uint64_t id, enum service_event event,
+                  int64_t n_chars);
+/* A suggestion that was accepted some time ago still stands as it was inserted, or was changed since. */
+void service_note_kept(struct service *s, bool is_kept);
+
+/* --- What is measured ---------------------------------------------------------------------------------- */
+
+/* Bring the gauges up to date, so that metrics show what is now. whole: also what takes longer, a millisecond
+ * for each GB of weights. */
+void service_measure(struct service *s, bool whole);
 
 /* For /slots. Fills up to max, returns how many there are: of the default model. */
 struct service_slot {
