@@ -6,7 +6,7 @@ export CTEST_OUTPUT_ON_FAILURE = 1
 
 C_FILES = $(shell find src include tests docs/examples -name '*.[ch]' | sort)
 
-.PHONY: all setup test clients demo bench eval lint format asan tsan fuzz install uninstall clean help
+.PHONY: all setup test clients web ops demo bench eval lint format asan tsan fuzz install uninstall clean help
 
 CONFIGURE = cmake -G Ninja --log-level=WARNING -S . -B
 
@@ -23,6 +23,14 @@ test: setup all ## build and run all tests; no network is needed
 clients: setup all ## the daemon under its real clients, which this installs (npm, Vim, tmux)
 	@tools/setup clients
 	@ctest --test-dir $(BUILD) -R '^clients_' --no-tests=error
+
+web: setup all ## the dashboard in a real browser, which this installs (Chromium, npm)
+	@tools/setup web
+	@ctest --test-dir $(BUILD) -R '^web_' --no-tests=error
+
+ops: setup all ## docs/ops under Prometheus' own promtool, which this fetches
+	@tools/setup ops
+	@ctest --test-dir $(BUILD) -R '^ops$$' --no-tests=error
 
 demo: setup ## get a small model once, and complete code with it
 	@$(CONFIGURE) $(BUILD) -DCMAKE_INSTALL_PREFIX=$(PREFIX) >/dev/null

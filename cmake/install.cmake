@@ -1,7 +1,7 @@
 # libinline, shared and static, and what `make install` puts where.
 include(GNUInstallDirs)
 
-set(LIBRARY_FLOORS base os watch kern model infer context complete api)
+set(LIBRARY_FLOORS base os watch net kern model infer context complete api)
 foreach(floor ${LIBRARY_FLOORS})
     list(APPEND library_objects $<TARGET_OBJECTS:inline_${floor}>)
 endforeach()

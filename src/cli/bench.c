@@ -21,6 +21,7 @@ int cli_bench(int argc, char **argv, const struct settings *s)
                                                  {"trace", bench_trace},
                                                  {"context", bench_context},
                                                  {"cache", bench_cache},
+                                                 {"targets", bench_targets},
                                                  {NULL, NULL}};
     return cli_subcommand("bench", list, argc, argv, s);
 }

@@ -16,6 +16,7 @@ int bench_model(int argc, char **argv, const struct settings *s);
 int bench_trace(int argc, char **argv, const struct settings *s);
 int bench_context(int argc, char **argv, const struct settings *s);
 int bench_cache(int argc, char **argv, const struct settings *s);
+int bench_targets(int argc, char **argv, const struct settings *s);
 
 /* Packed weights: those that are there already, or built and waited for, or none. */
 enum bench_packed { BENCH_PACKED_FOUND, BENCH_PACKED_ON, BENCH_PACKED_OFF };

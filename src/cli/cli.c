@@ -145,12 +145,13 @@ const char *cli_pack_dir(const struct settings *s)
     return strcmp(s->pack, "off") == 0 ? NULL : "";
 }
 
-void cli_set_log_level(const struct settings *s)
+void cli_set_log(const struct settings *s)
 {
     static const char *const levels[] = {"error", "warn", "info", "debug"};
     for (int i = 0; i < 4; i++) {
         if (strcmp(s->log_level, levels[i]) == 0) log_set_level((enum log_level)i);
     }
+    log_set_format(strcmp(s->log_format, "json") == 0 ? LOG_JSON : LOG_TEXT);
 }
 
 /* --- Help -------------------------------------------------------------------------------------------- */
@@ -222,7 +223,7 @@ static int run_command(int argc, char **argv)
         cli_fail(&msg);
         return err == ERR_ARG ? CLI_USAGE : CLI_FAILED;
     }
-    cli_set_log_level(&settings);
+    cli_set_log(&settings);
     const struct cli_command *c = argc > 1 ? find_command(argv[1]) : NULL;
     int status = c          ? c->run(argc - 1, argv + 1, &settings)
                  : argc > 1 ? unknown_command(argv[1])

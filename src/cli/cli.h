@@ -37,6 +37,8 @@ int cli_lsp(int argc, char **argv, const struct settings *s);
 int cli_config(int argc, char **argv, const struct settings *s);
 int cli_cache(int argc, char **argv, const struct settings *s);
 int cli_status(int argc, char **argv, const struct settings *s);
+int cli_top(int argc, char **argv, const struct settings *s);
+int cli_explain(int argc, char **argv, const struct settings *s);
 int cli_doctor(int argc, char **argv, const struct settings *s);
 
 /* A command that is a group of others, "inline GROUP NAME ...": runs the one that argv[1] names. The list
@@ -83,7 +85,7 @@ MUST_CHECK enum err cli_socket(const struct settings *s, char **path, struct err
 MUST_CHECK enum err cli_ask(const struct settings *s, const char *path, const char *body,
                             struct json_value **answer, struct errmsg *msg);
 
-void cli_set_log_level(const struct settings *s);
+void cli_set_log(const struct settings *s); /* level and format */
 
 /* For engine_options.pack_dir: the usual directory of packed weights, or null if they are switched off. */
 const char *cli_pack_dir(const struct settings *s);

@@ -71,11 +71,25 @@ const struct cli_command cli_commands[] = {
      "  verify [--json]\n"
      "      Read every database and every completion in it, and say which is damaged.\n",
      cli_cache},
-    {"status", "[--json]", "What the running daemon does and holds",
-     "Its models, requests, memory and processors, and what it gave back when the machine was short of "
-     "them.\n"
+    {"status", "[--metrics] [--json]", "What the running daemon does and holds",
+     "Its models, requests, latency, memory and processors, alerts, and what it gave back when the machine\n"
+     "was short of them.\n\n"
+     "  --metrics  every metric with its value and what it means\n\n"
      "Exit status 1: no daemon runs.\n",
      cli_status},
+    {"top", "[--interval SECONDS] [--once]", "Watch the running daemon, live",
+     "Latency against its targets, stages, hit rates, memory, models, alerts and the last requests.\n\n"
+     "  --interval S  seconds between two looks (1)\n"
+     "  --once        print it once, as it does where the output is no terminal\n\n"
+     "Keys: q quits, 1 2 3 choose the window, p pauses, arrows and Enter show the story of a request, ? "
+     "helps.\n",
+     cli_top},
+    {"explain", "[ID|last] [--list [N]] [--json]", "Tell the story of a request",
+     "Where its milliseconds went, what part of the prompt had to be computed, why nothing was shown. ID is\n"
+     "what answers carry and what top and the dashboard show; without one, the last request.\n\n"
+     "  --list [N]  the last N requests (20)\n\n"
+     "The daemon keeps the last 10,000 in memory, without any text; on disk with journal.days.\n",
+     cli_explain},
     {"doctor", "[DIR] [--json]", "Look for what keeps Inline from working well",
      "Checks processors, memory and its limits, graphics processors, disk space, settings, models, the "
      "daemon\n"
@@ -84,7 +98,7 @@ const struct cli_command cli_commands[] = {
      cli_doctor},
     {"config", "[--json|--markdown]", "Show every setting and where it came from",
      "--markdown prints the documentation of the settings instead.\n", cli_config},
-    {"bench", "model|trace|context|cache ...", "Measure speed on this machine",
+    {"bench", "model|trace|context|cache|targets ...", "Measure speed on this machine",
      "  model [MODEL] [--runs N] [--only NAMES] [--packed auto|on|off|both] [--kv f16|q8_0]\n"
      "        [--neighbour] [--text FILE] [--json]\n"
      "      Loading, prefill, decoding, small batches, how soon a cancelled prefill returns, memory, and "
@@ -107,7 +121,9 @@ const struct cli_command cli_commands[] = {
      "      From a text of 3,000 lines to a prompt, and from one of 10,000 after each typed character.\n"
      "  cache [--entries N] [--writers N] [--rate R] [--seconds S] [--json]\n"
      "      Looking completions up in memory, on disk and in a project's database, while N writers write R\n"
-     "      completions a second each. Needs no model; works in a temporary directory.\n",
+     "      completions a second each. Needs no model; works in a temporary directory.\n"
+     "  targets [MODEL] [--large MODEL] [--quick] [--json]\n"
+     "      What every Inline should reach, measured here: a limit, a figure, and whether it holds.\n",
      cli_bench},
     {"tokenize", "FILE|- | --text TEXT [--special] [--bos] [--ids] [--json]",
      "Show how a model's tokenizer cuts a text",

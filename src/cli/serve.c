@@ -24,7 +24,7 @@ static enum err reload(void *ctx, const char **token, const char **origins, stru
     if (err) return err;
     settings_clear(&c->now);
     c->now = next;
-    cli_set_log_level(&c->now);
+    cli_set_log(&c->now);
     *token = c->now.token;
     *origins = c->now.origins;
     return OK;
@@ -76,8 +76,8 @@ static struct service_options service_from(const struct settings *s, const struc
     return o;
 }
 
-static enum err open_store(void *ctx, void (*wake)(void *ctx), void *wake_ctx, struct store **out,
-                           struct errmsg *msg)
+static enum err open_store(void *ctx, struct metrics *metrics, void (*wake)(void *ctx), void *wake_ctx,
+                           struct store **out, struct errmsg *msg)
 {
     const struct daemon_context *c = ctx;
     const struct settings *s = c->start;
@@ -88,11 +88,28 @@ static enum err open_store(void *ctx, void (*wake)(void *ctx), void *wake_ctx, s
                               .disk_bytes = (int64_t)s->disk_mb * 1000000,
                               .projects_bytes = (int64_t)s->projects_mb * 1000000,
                               .team = s->team,
+                              .metrics = metrics,
                               .wake = wake,
                               .ctx = wake_ctx};
     enum err err = store_new(&o, out, &reason);
     mem_free(dir);
     return err ? err_set(msg, err, "cache.team: %s", reason.text) : OK;
+}
+
+static void write_config(void *ctx, struct buf *out)
+{
+    const struct daemon_context *c = ctx;
+    settings_report_json(c->start, out);
+}
+
+/* Where the journal is kept, if it is; the caller frees it. */
+static enum err journal_path(const struct settings *s, char **out, struct errmsg *msg)
+{
+    char *dir = dirs_path(DIR_STATE, NULL);
+    enum err err = s->journal_days > 0 ? dirs_make(dir, msg) : OK;
+    *out = s->journal_days > 0 ? dirs_path(DIR_STATE, "journal.db") : mem_dup_str("");
+    mem_free(dir);
+    return err;
 }
 
 enum err cli_socket(const struct settings *s, char **path, struct errmsg *msg)
@@ -117,13 +134,16 @@ int cli_serve(int argc, char **argv, const struct settings *s)
     if (n_args > 0) return cli_usage_error("serve takes no arguments; see: inline serve --help");
 
     struct errmsg msg = {0};
-    char *socket = NULL;
+    char *socket = NULL, *journal = NULL;
     struct daemon_context context = {.start = s};
     struct secrets *secrets = NULL;
     struct secrets_options patterns = {.names = s->secret_files, .contents = s->secret_contents};
     enum err err = secrets_new(&patterns, &secrets, &msg);
     struct service_options service = service_from(s, secrets);
     if (!err) err = cli_socket(s, &socket, &msg);
+    if (!err) err = journal_path(s, &journal, &msg);
+    service.journal_path = journal;
+    service.journal_days = s->journal_days;
     if (!err) {
         struct daemon_options o = {.listen = s->listen,
                                    .listen_if_free = is_optional,
@@ -136,6 +156,10 @@ int cli_serve(int argc, char **argv, const struct settings *s)
                                    .service = &service,
                                    .open_store = open_store,
                                    .close_store = store_free,
+                                   .alert_rules = s->alert_rules,
+                                   .alert_command = s->alert_command,
+                                   .alert_webhook = s->alert_webhook,
+                                   .write_config = write_config,
                                    .reload = reload,
                                    .ctx = &context};
         err = daemon_run(&o, &msg);
@@ -143,5 +167,6 @@ int cli_serve(int argc, char **argv, const struct settings *s)
     settings_clear(&context.now);
     secrets_free(&secrets);
     mem_free(socket);
+    mem_free(journal);
     return err ? cli_fail(&msg) : CLI_OK;
 }

@@ -152,6 +152,18 @@ static const struct row rows[] = {
      "share of full speed at which completions are computed"},
     {"limits.battery_power", NULL, NULL, INTEGER, FIELD(battery_percent), "60", 5, 100, NULL,
      "the same while the machine runs on its battery"},
+    {"journal.days", NULL, NULL, INTEGER, FIELD(journal_days), "0", 0, 3650, NULL,
+     "days for which the daemon keeps what became of each request on disk, without any text, for `inline "
+     "explain`; 0: the last 10,000 in memory only"},
+    {"alerts.rules", NULL, NULL, TEXT, FIELD(alert_rules), "", 0, 0, NULL,
+     "thresholds of alerts instead of the usual ones, as in slow-completions=0.5,hit-rate=off"},
+    {"alerts.command", NULL, NULL, TEXT, FIELD(alert_command), "", 0, 0, NULL,
+     "a shell command that is run when an alert fires and when it is over, with INLINE_ALERT, "
+     "INLINE_ALERT_STATE and INLINE_ALERT_MESSAGE set; unset: none"},
+    {"alerts.webhook", NULL, NULL, SECRET, FIELD(alert_webhook), "", 0, 0, NULL,
+     "a URL that is posted to, in JSON, when an alert fires and when it is over; unset: none"},
+    {"log.format", NULL, NULL, CHOICE, FIELD(log_format), "text", 0, 0, "text json",
+     "how lines of the log look: for people, or a JSON object each"},
     {"log.level", NULL, "--log-level", CHOICE, FIELD(log_level), "warn", 0, 0, "error warn info debug",
      "what is logged to stderr"},
     {"log.text", NULL, NULL, CHOICE, FIELD(log_text), "off", 0, 0, "on off",

@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 
-#define SETTINGS_COUNT 46
+#define SETTINGS_COUNT 51
 
 /* Strings are owned by the settings; "" means not set. */
 struct settings {
@@ -57,6 +57,11 @@ struct settings {
     int32_t limit_cpu_percent;    /* limits.cpu_percent; 100: none */
     int32_t power_percent;        /* limits.power */
     int32_t battery_percent;      /* limits.battery_power */
+    int32_t journal_days;         /* journal.days; 0: in memory only */
+    char *alert_rules;            /* alerts.rules */
+    char *alert_command;          /* alerts.command */
+    char *alert_webhook;          /* alerts.webhook: may hold a token */
+    char *log_format;             /* log.format: "text" or "json" */
     char *log_level;              /* log.level */
     char *log_text;               /* log.text: "on" or "off" */
     char *config;                 /* --config, or null; owned */

@@ -83,6 +83,10 @@ MUST_CHECK enum err fim_build(const struct fim *f, const struct model *m, const 
 /* Where the suffix begins in a prompt whose order is prefix, suffix, middle; else the prompt's length. */
 int32_t fim_suffix_start(const struct fim *f, const struct token_list *prompt);
 
+/* What a token of a prompt belongs to. Where the family has no tokens that part it, all is prefix. */
+enum fim_part_kind { FIM_PART_CONTEXT, FIM_PART_PREFIX, FIM_PART_SUFFIX };
+enum fim_part_kind fim_part_at(const struct fim *f, const struct token_list *prompt, int32_t i);
+
 /* The prompt's text in the order in which drafts are best looked up: what follows the cursor, then what
  * precedes it, so that the text ends where the answer begins. Left empty where the prompt is so ordered. */
 MUST_CHECK enum err fim_draft_text(const struct fim *f, const struct token_list *prompt,

@@ -392,6 +392,16 @@ int32_t fim_suffix_start(const struct fim *f, const struct token_list *prompt)
     return i > 0 ? i : prompt->n;
 }
 
+enum fim_part_kind fim_part_at(const struct fim *f, const struct token_list *prompt, int32_t i)
+{
+    if (f->order == FIM_PREFIX_ONLY) return FIM_PART_PREFIX;
+    for (; i >= 0; i--) {
+        if (prompt->ids[i] == f->suffix) return FIM_PART_SUFFIX;
+        if (prompt->ids[i] == f->prefix) return FIM_PART_PREFIX;
+    }
+    return FIM_PART_CONTEXT;
+}
+
 enum err fim_draft_text(const struct fim *f, const struct token_list *prompt, struct token_list *out)
 {
     int32_t suffix = fim_suffix_start(f, prompt), middle = suffix + 1;

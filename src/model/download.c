@@ -22,7 +22,7 @@
 #include "base/buf.h"
 #include "base/mem.h"
 #include "base/size.h"
-#include "model/curl_api.h"
+#include "net/curl_api.h"
 #include "os/file.h"
 
 #define URL_LIMIT         65536 /* signed storage URLs run to several kilobytes */
@@ -494,8 +494,12 @@ enum err download_run(const struct download_request *request, struct download_re
 {
     struct download d = {.request = request, .fd = -1, .msg = msg};
     *result = (struct download_result){0};
-    enum err err = curl_api_load(&d.curl, msg);
-    if (err) return err;
+    struct errmsg why = {0};
+    enum err err = curl_api_load(&d.curl, &why);
+    if (err) {
+        return err_set(msg, err, "%s; or download the file elsewhere and run: inline model import FILE",
+                       why.text);
+    }
     d.part_path = with_suffix(request->path, ".part");
     d.info_path = with_suffix(request->path, ".part.info");
     err = check_url(&d, request->url, NULL);

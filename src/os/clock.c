@@ -14,3 +14,10 @@ double clock_ms_since(int64_t start_ns)
 {
     return (double)(clock_ns() - start_ns) / 1e6;
 }
+
+int64_t clock_unix_us(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}

@@ -1,4 +1,4 @@
-/* Monotonic time. */
+/* Time: monotonic, and of day. */
 #ifndef OS_CLOCK_H
 #define OS_CLOCK_H
 
@@ -9,5 +9,7 @@ int64_t clock_ns(void);
 
 /* Milliseconds from start_ns to now. */
 double clock_ms_since(int64_t start_ns);
+
+int64_t clock_unix_us(void); /* microseconds since 1970; may be set back and forth by people */
 
 #endif

@@ -21,6 +21,7 @@ static const struct {
 } places[] = {
     [DIR_CONFIG] = {"XDG_CONFIG_HOME", ".config"},
     [DIR_DATA] = {"XDG_DATA_HOME", ".local/share"},
+    [DIR_STATE] = {"XDG_STATE_HOME", ".local/state"},
     [DIR_CACHE] = {"XDG_CACHE_HOME", ".cache"},
     [DIR_RUNTIME] = {"XDG_RUNTIME_DIR", NULL}, /* else a directory of the user's in /tmp */
 };

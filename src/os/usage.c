@@ -5,7 +5,25 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
+#include "os/dirs.h"
 #include "os/file.h"
+
+/* Zeros where the system's library does not tell. */
+static void note_common(struct usage *out)
+{
+    struct rusage self;
+    if (getrusage(RUSAGE_SELF, &self) == 0)
+        out->cpu_s = (double)(self.ru_utime.tv_sec + self.ru_stime.tv_sec) +
+                     (double)(self.ru_utime.tv_usec + self.ru_stime.tv_usec) / 1e6;
+#ifdef __GLIBC__
+    struct mallinfo2 heap = mallinfo2();
+    out->heap_bytes = (int64_t)(heap.uordblks + heap.hblkhd);
+#endif
+}
 
 #ifdef __linux__
 
@@ -26,6 +44,7 @@ void usage_self(struct usage *out)
         .rss_file_bytes = status_bytes(status, "\nRssFile:"),
         .peak_bytes = status_bytes(status, "\nVmHWM:"),
     };
+    note_common(out);
 }
 
 #else
@@ -35,6 +54,7 @@ void usage_self(struct usage *out)
 {
     struct rusage self;
     *out = (struct usage){0};
+    note_common(out);
     if (getrusage(RUSAGE_SELF, &self) != 0) return;
 #ifdef __APPLE__
     out->peak_bytes = self.ru_maxrss;
@@ -44,3 +64,17 @@ void usage_self(struct usage *out)
 }
 
 #endif
+
+/* Where the system has a directory of them (proc_pid_fd(5), fdescfs). */
+static void count_entry(void *ctx, const char *name)
+{
+    (void)name;
+    ++*(int32_t *)ctx;
+}
+
+int32_t usage_open_fds(void)
+{
+    int32_t n = 0;
+    if (dirs_list("/dev/fd", count_entry, &n, NULL)) return 0;
+    return n > 0 ? n - 1 : 0; /* one is the directory itself */
+}

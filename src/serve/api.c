@@ -5,20 +5,29 @@
 #include "os/cpu.h"
 #include "serve/api_cache.h"
 #include "serve/api_impl.h"
+#include "serve/live.h"
 
-struct api *api_new(struct service *service, struct metrics *metrics)
+struct api *api_new(const struct api_options *o)
 {
     struct api *a = MEM_NEW(struct api);
-    *a = (struct api){.service = service, .metrics = metrics, .started_s = api_now_s()};
+    *a = (struct api){.o = *o, .service = o->service, .started_s = api_now_s()};
+    if (o->loop) a->live = live_new(o->loop, a);
     cpu_name(a->cpu, sizeof a->cpu);
     return a;
 }
 
 void api_free(struct api **a)
 {
-    if (*a) api_cache_free(*a);
+    if (!*a) return;
+    api_cache_free(*a);
+    live_free(&(*a)->live);
     mem_free(*a);
     *a = NULL;
+}
+
+void api_drain(struct api *a)
+{
+    if (a->live) live_end(a->live);
 }
 
 int64_t api_now_s(void)

@@ -19,8 +19,7 @@ struct api_options {
     struct metrics *metrics; /* all borrowed; these three may be null */
     struct journal *journal;
     struct alerts *alerts;
-    const char *journal_path; /* of the records on disk; "": there are none */
-    struct uv_loop_s *loop;   /* null: no GET /live */
+    struct uv_loop_s *loop; /* null: no GET /live */
     /* The configuration in force, as `inline config --json` writes it; secrets are not in it. Or null. */
     void (*write_config)(void *ctx, struct buf *out);
     void *ctx;

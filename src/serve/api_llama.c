@@ -230,7 +230,8 @@ static enum err read_completion(struct api_run *r, struct errmsg *msg)
 
 void api_llama_infill(struct api *a, struct http_exchange *x)
 {
-    static const struct api_shape SHAPE = {.read = read_infill,
+    static const struct api_shape SHAPE = {.door = METRIC_API_INFILL,
+                                           .read = read_infill,
                                            .write_whole = write_whole,
                                            .write_piece = write_piece,
                                            .write_last = write_last,
@@ -241,7 +242,8 @@ void api_llama_infill(struct api *a, struct http_exchange *x)
 
 void api_llama_completion(struct api *a, struct http_exchange *x)
 {
-    static const struct api_shape SHAPE = {.read = read_completion,
+    static const struct api_shape SHAPE = {.door = METRIC_API_COMPLETION,
+                                           .read = read_completion,
                                            .write_whole = write_whole,
                                            .write_piece = write_piece,
                                            .write_last = write_last,

@@ -88,27 +88,38 @@ static double per_second(int64_t n, double ms)
     return ms > 0 ? (double)n / (ms / 1e3) : 0;
 }
 
-void api_llama_metrics(struct api *a, struct http_exchange *x)
+/* The names that llama-server has. Prometheus keeps colons for recording rules, so they are not among ours.
+ */
+static void write_llama_metrics(struct api *a, struct buf *out)
 {
     struct service_slot slots[SLOTS_MAX];
     int32_t n = read_slots(a, slots, SLOTS_MAX), n_busy = 0, n_running = service_n_running(a->service);
     for (int32_t i = 0; i < n; i++) n_busy += slots[i].is_processing;
     const struct api_totals *t = &a->totals;
+    write_metric(out, "prompt_tokens_total", "counter", "Prompt tokens computed.", (double)t->n_prompt);
+    write_metric(out, "prompt_seconds_total", "counter", "Time spent on prompts.", t->prompt_ms / 1e3);
+    write_metric(out, "tokens_predicted_total", "counter", "Tokens generated.", (double)t->n_predicted);
+    write_metric(out, "tokens_predicted_seconds_total", "counter", "Time spent generating.",
+                 t->predict_ms / 1e3);
+    write_metric(out, "prompt_tokens_seconds", "gauge", "Prompt tokens computed per second.",
+                 per_second(t->n_prompt, t->prompt_ms));
+    write_metric(out, "predicted_tokens_seconds", "gauge", "Tokens generated per second.",
+                 per_second(t->n_predicted, t->predict_ms));
+    write_metric(out, "requests_processing", "gauge", "Requests that have a slot.", n_busy);
+    write_metric(out, "requests_deferred", "gauge", "Requests that wait for one.",
+                 n_running > n_busy ? n_running - n_busy : 0);
+}
+
+void api_llama_metrics(struct api *a, struct http_exchange *x)
+{
     struct buf out;
     buf_init(&out, API_ANSWER_MAX);
-    if (a->metrics) metrics_write(a->metrics, &out);
-    write_metric(&out, "prompt_tokens_total", "counter", "Prompt tokens computed.", (double)t->n_prompt);
-    write_metric(&out, "prompt_seconds_total", "counter", "Time spent on prompts.", t->prompt_ms / 1e3);
-    write_metric(&out, "tokens_predicted_total", "counter", "Tokens generated.", (double)t->n_predicted);
-    write_metric(&out, "tokens_predicted_seconds_total", "counter", "Time spent generating.",
-                 t->predict_ms / 1e3);
-    write_metric(&out, "prompt_tokens_seconds", "gauge", "Prompt tokens computed per second.",
-                 per_second(t->n_prompt, t->prompt_ms));
-    write_metric(&out, "predicted_tokens_seconds", "gauge", "Tokens generated per second.",
-                 per_second(t->n_predicted, t->predict_ms));
-    write_metric(&out, "requests_processing", "gauge", "Requests that have a slot.", n_busy);
-    write_metric(&out, "requests_deferred", "gauge", "Requests that wait for one.",
-                 n_running > n_busy ? n_running - n_busy : 0);
+    if (strcmp(http_request_of(x)->query, "names=llamacpp") == 0) {
+        write_llama_metrics(a, &out);
+    } else if (a->o.metrics) {
+        service_measure(a->service, true);
+        metrics_write(a->o.metrics, &out);
+    }
     if (out.err) {
         http_error(x, 500, "server_error", "%s", err_text(out.err));
     } else {

@@ -114,7 +114,8 @@ static void write_piece(const struct api_run *r, int32_t candidate, const char *
 
 void api_ollama_generate(struct api *a, struct http_exchange *x)
 {
-    static const struct api_shape SHAPE = {.read = read_generate,
+    static const struct api_shape SHAPE = {.door = METRIC_API_OLLAMA,
+                                           .read = read_generate,
                                            .write_whole = write_whole,
                                            .write_piece = write_piece,
                                            .write_last = write_last,

@@ -147,7 +147,8 @@ static enum err read_completion(struct api_run *r, struct errmsg *msg)
 
 void api_openai_completions(struct api *a, struct http_exchange *x)
 {
-    static const struct api_shape SHAPE = {.read = read_completion,
+    static const struct api_shape SHAPE = {.door = METRIC_API_OPENAI,
+                                           .read = read_completion,
                                            .write_whole = write_completion,
                                            .write_piece = write_piece,
                                            .write_last = write_last,
@@ -158,7 +159,8 @@ void api_openai_completions(struct api *a, struct http_exchange *x)
 
 void api_openai_fim(struct api *a, struct http_exchange *x)
 {
-    static const struct api_shape SHAPE = {.read = read_place,
+    static const struct api_shape SHAPE = {.door = METRIC_API_OPENAI,
+                                           .read = read_place,
                                            .write_whole = write_fim,
                                            .write_piece = write_piece,
                                            .write_last = write_last,

@@ -169,6 +169,7 @@ void api_run_start(struct api *a, struct http_exchange *x, const struct api_shap
     }
     api_params_settle(&r->params, http_header(x, "authorization"), http_header(x, "user-agent"));
     struct service_request *request = &r->params.request;
+    request->api = r->shape->door;
     request->on_text = r->params.is_stream ? on_text : NULL;
     request->on_done = on_done;
     request->ctx = r;
@@ -226,6 +227,7 @@ void api_run_write_inline(struct json *j, const struct service_answer *a, const 
 {
     const struct service_timings *t = &a->timings;
     json_begin_object(j, "inline");
+    if (a->id) json_int(j, "id", (int64_t)a->id);
     json_str(j, "stop", c->stop);
     json_str(j, "quiet", a->quiet);
     json_str(j, "cache", a->cache);

@@ -35,6 +35,7 @@ struct api_run {
 };
 
 struct api_shape {
+    enum metric_api door; /* what its requests are counted as */
     enum err (*read)(struct api_run *r,
                      struct errmsg *msg); /* fills r->params; ERR_ARG is the client's fault */
     void (*write_whole)(const struct api_run *r, const struct service_answer *a, struct buf *out);

@@ -10,6 +10,7 @@
 #include "serve/api_cache.h"
 #include "serve/api_impl.h"
 #include "serve/api_params.h"
+#include "watch/alerts.h"
 
 /* --- GET /status ---------------------------------------------------------------------------------------- */
 
@@ -66,9 +67,20 @@ static void write_models(struct service *s, struct json *j, struct totals *total
     json_end_array(j);
 }
 
+/* What the process's memory is used for, as it was measured last; together they are what the system sees. */
+static void write_memory_parts(const struct metrics *m, struct json *j)
+{
+    json_int(j, "max_bytes", (int64_t)metrics_value(m, METRIC_MEMORY_MAX_BYTES, 0));
+    json_begin_object(j, "parts");
+    for (int32_t i = 0; i < metrics_n_labels(m, METRIC_MEMORY_BYTES); i++)
+        json_int(j, metrics_label_text(m, METRIC_MEMORY_BYTES, i),
+                 (int64_t)metrics_value(m, METRIC_MEMORY_BYTES, i));
+    json_end_object(j);
+}
+
 /* The process as the system sees it, and what its parts know of themselves. Weights are pages of files. */
-static void write_memory(const struct totals *totals, const struct service_cache_stats *caches,
-                         struct json *j)
+static void write_memory(const struct api *a, const struct totals *totals,
+                         const struct service_cache_stats *caches, struct json *j)
 {
     struct usage usage;
     usage_self(&usage);
@@ -81,6 +93,7 @@ static void write_memory(const struct totals *totals, const struct service_cache
     json_int(j, "weight_resident_bytes", totals->resident_bytes);
     json_int(j, "kv_bytes", totals->kv_bytes);
     json_int(j, "cache_bytes", caches->levels[0].n_bytes); /* the level that is memory */
+    if (a->o.metrics) write_memory_parts(a->o.metrics, j);
     json_end_object(j);
 }
 
@@ -154,27 +167,64 @@ static void write_governor(const struct governor *governor, struct json *j)
     json_end_object(j);
 }
 
-void api_status(struct api *a, struct http_exchange *x)
+static void write_figures(const struct metrics *m, struct json *j)
+{
+    json_begin_object(j, "figures");
+    for (enum metrics_window w = METRICS_MINUTE; w <= METRICS_ALL; w++) {
+        json_begin_object(j, metrics_window_name(w));
+        metrics_write_figures(m, w, j);
+        json_end_object(j);
+    }
+    json_end_object(j);
+}
+
+/* Servers elsewhere; nothing where none is configured. */
+static void write_remote(const struct metrics *m, struct json *j)
+{
+    int32_t n = metrics_n_labels(m, METRIC_REMOTE_UP);
+    if (n == 0) return;
+    json_begin_array(j, "remote");
+    for (int32_t i = 0; i < n; i++) {
+        json_begin_object(j, NULL);
+        json_str(j, "name", metrics_label_text(m, METRIC_REMOTE_UP, i));
+        json_flag(j, "up", metrics_value(m, METRIC_REMOTE_UP, i) > 0);
+        json_end_object(j);
+    }
+    json_end_array(j);
+}
+
+void api_status_write(struct api *a, struct json *j)
 {
     struct totals totals = {0};
     struct service_cache_stats caches = {0};
+    service_measure(a->service, true);
+    service_cache_stats(a->service, &caches);
+    json_str(j, "version", INLINE_VERSION);
+    json_int(j, "pid", getpid());
+    json_int(j, "uptime_s", api_now_s() - a->started_s);
+    json_str(j, "cpu", a->cpu);
+    json_int(j, "running", service_n_running(a->service));
+    write_models(a->service, j, &totals);
+    write_memory(a, &totals, &caches, j);
+    write_governor(service_governor(a->service), j);
+    json_begin_object(j, "caches");
+    api_cache_write(&caches, j);
+    json_end_object(j);
+    if (a->o.metrics) {
+        write_figures(a->o.metrics, j);
+        write_remote(a->o.metrics, j);
+    }
+    if (a->o.alerts) alerts_write(a->o.alerts, j);
+}
+
+void api_status(struct api *a, struct http_exchange *x)
+{
     struct buf out;
     struct json j;
-    service_cache_stats(a->service, &caches);
     buf_init(&out, API_ANSWER_MAX);
     json_init(&j, &out);
     json_begin_object(&j, NULL);
-    json_str(&j, "version", INLINE_VERSION);
-    json_int(&j, "pid", getpid());
-    json_int(&j, "uptime_s", api_now_s() - a->started_s);
-    json_str(&j, "cpu", a->cpu);
-    json_int(&j, "requests", service_n_running(a->service));
-    write_models(a->service, &j, &totals);
-    write_memory(&totals, &caches, &j);
-    write_governor(service_governor(a->service), &j);
-    json_begin_object(&j, "caches");
-    api_cache_write(&caches, &j);
-    json_end_object(&j);
+    api_status_write(a, &j);
     json_end_object(&j);
     api_answer(x, 200, &out);
 }

@@ -1,6 +1,9 @@
 /* See api_tabby.h. */
 #include "serve/api_tabby.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -37,10 +40,22 @@ static enum err read_segments(struct api_run *r, struct errmsg *msg)
     return err;
 }
 
+/* What events call an answer: its id in the journal, so that they need no memory of ours. */
+#define COMPLETION_ID "inline-"
+
+static void completion_id(const struct api_run *r, const struct service_answer *a, char out[static 48])
+{
+    if (a->id) {
+        snprintf(out, 48, COMPLETION_ID "%" PRIu64, a->id);
+    } else {
+        api_run_id(r, out);
+    }
+}
+
 static void write_whole(const struct api_run *r, const struct service_answer *a, struct buf *out)
 {
     char id[48];
-    api_run_id(r, id);
+    completion_id(r, a, id);
     struct json j;
     json_init(&j, out);
     json_begin_object(&j, NULL);
@@ -60,10 +75,21 @@ static void write_whole(const struct api_run *r, const struct service_answer *a,
     json_end_object(&j);
 }
 
-const struct api_shape api_tabby_shape = {
-    .read = read_segments, .write_whole = write_whole, .write_error = api_run_write_error, .closing = ""};
+const struct api_shape api_tabby_shape = {.door = METRIC_API_OPENAI,
+                                          .read = read_segments,
+                                          .write_whole = write_whole,
+                                          .write_error = api_run_write_error,
+                                          .closing = ""};
 
 /* --- POST /v1/events ----------------------------------------------------------------------------------- */
+
+/* The answer that an event is about; 0 if it does not say. */
+static uint64_t answer_of(const struct json_value *body)
+{
+    const char *id = json_get_str(json_get(body, "completion_id"), NULL);
+    size_t skip = strlen(COMPLETION_ID);
+    return id && strncmp(id, COMPLETION_ID, skip) == 0 ? strtoull(id + skip, NULL, 10) : 0;
+}
 
 /* False for kinds of events that are not counted. */
 static bool event_of(const struct json_value *body, enum service_event *out)
@@ -97,7 +123,7 @@ void api_tabby_events(struct api *a, struct http_exchange *x)
     } else {
         api_params_settle(&p, http_header(x, "authorization"), http_header(x, "user-agent"));
         enum service_event event;
-        if (event_of(body, &event)) service_note(a->service, p.client, event, 0);
+        if (event_of(body, &event)) service_note(a->service, p.client, answer_of(body), event, 0);
         http_answer(x, 200, API_JSON, "{}", 2);
     }
     json_read_free(&body);

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -151,8 +152,25 @@ static enum err refused(const struct json_value *answer, struct errmsg *msg)
     return err_set(msg, ERR_IO, "the daemon refuses: %s", text ? text : "it does not say why");
 }
 
+static bool answers_within(int fd, int ms)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+    int n;
+    do {
+        n = poll(&wait, 1, ms);
+    } while (n < 0 && errno == EINTR);
+    return n > 0;
+}
+
 enum err ask_json(const char *socket_path, const char *path, const char *body, struct json_value **answer,
                   struct errmsg *msg)
+{
+    enum err err = ask_json_within(socket_path, path, body, body ? -1 : GET_PATIENCE_S * 1000, answer, msg);
+    return err == ERR_CANCELLED ? err_set(msg, ERR_IO, "%s: the daemon does not answer", socket_path) : err;
+}
+
+enum err ask_json_within(const char *socket_path, const char *path, const char *body, int patience_ms,
+                         struct json_value **answer, struct errmsg *msg)
 {
     struct buf in;
     bool is_ok = false;
@@ -164,8 +182,10 @@ enum err ask_json(const char *socket_path, const char *path, const char *body, s
     const char *method = body ? "POST" : "GET";
     const struct timeval patience = {.tv_sec = GET_PATIENCE_S};
     if (!body) setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (!send_request(fd, method, path, body ? body : "", body ? strlen(body) : 0) ||
-        !take_head(fd, &in, &is_ok)) {
+    bool is_sent = send_request(fd, method, path, body ? body : "", body ? strlen(body) : 0);
+    if (is_sent && !answers_within(fd, patience_ms)) {
+        err = err_set(msg, ERR_CANCELLED, "no answer within %d ms", patience_ms);
+    } else if (!is_sent || !take_head(fd, &in, &is_ok)) {
         err = err_set(msg, ERR_IO, "%s: the daemon does not answer, or breaks off", socket_path);
     }
     while (!err && receive(fd, &in)) continue;

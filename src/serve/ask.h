@@ -20,5 +20,9 @@ MUST_CHECK enum err ask_events(const char *socket, const char *path, const char 
  * JSON. */
 MUST_CHECK enum err ask_json(const char *socket, const char *path, const char *body,
                              struct json_value **answer, struct errmsg *msg);
+/* The same for one who stops caring: ERR_CANCELLED after so many milliseconds without an answer, and the
+ * daemon sees its client gone. */
+MUST_CHECK enum err ask_json_within(const char *socket, const char *path, const char *body, int patience_ms,
+                                    struct json_value **answer, struct errmsg *msg);
 
 #endif

@@ -73,7 +73,7 @@ static enum err shake_hands(int fd, const char *socket, struct errmsg *msg)
     return err_set(msg, ERR_IO, "%s: the daemon answers \"%s\"; is it of another version?", socket, head);
 }
 
-static enum err connect_once(const char *path, int *out, struct errmsg *msg)
+enum err attach_link_connect(const char *path, int *out, struct errmsg *msg)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     size_t len = strlen(path);
@@ -121,7 +121,7 @@ static enum err open_patiently(const struct attach_link *l, const char *log, int
     int pause = WAIT_FIRST_MS;
     double next_start = 0;
     for (;;) {
-        enum err err = connect_once(l->socket, fd, msg);
+        enum err err = attach_link_connect(l->socket, fd, msg);
         double waited = clock_ms_since(begin);
         if (!err || err == ERR_ARG) return err;
         if (waited > PATIENCE_MS) break;

@@ -17,4 +17,7 @@ void attach_link_clear(struct attach_link *l);
  * block. Starts a daemon if nobody answers, and gives up with ERR_IO after ten seconds. */
 MUST_CHECK enum err attach_link_open(struct attach_link *l, int *fd, struct errmsg *msg);
 
+/* Such a connection to the daemon behind this socket, without starting one: ERR_NOT_FOUND. */
+MUST_CHECK enum err attach_link_connect(const char *socket, int *fd, struct errmsg *msg);
+
 #endif

@@ -22,14 +22,18 @@
 #include "os/manager.h"
 #include "os/pressure.h"
 #include "os/thread.h"
+#include "serve/alert_tell.h"
 #include "serve/api.h"
 #include "serve/daemon_lock.h"
 #include "serve/http.h"
 #include "serve/lsp.h"
+#include "watch/alerts.h"
+#include "watch/journal.h"
 #include "watch/metrics.h"
 
-#define DRAIN_MS  10000 /* what a running request may still take; systemd kills after 90 s */
-#define WHERE_MAX 8192  /* bytes of the line that says where we listen */
+#define ALERTS_NS ((int64_t)1000000000) /* between two judgements of alerts */
+#define DRAIN_MS  10000                 /* what a running request may still take; systemd kills after 90 s */
+#define WHERE_MAX 8192                  /* bytes of the line that says where we listen */
 
 struct daemon {
     const struct daemon_options *o;
@@ -41,10 +45,14 @@ struct daemon {
     uv_timer_t timer;     /* idle: leave; draining: do not wait longer */
     uv_timer_t tick;      /* service_tick */
     int64_t due_ns;       /* that `tick` is armed for; 0: it is not */
+    int64_t alerts_ns;    /* when alerts were judged */
     uv_poll_t pressure;   /* memory is short */
     int pressure_fd;      /* -1: the system does not tell */
     struct http_server *http;
     struct metrics *metrics;
+    struct journal *journal;
+    struct alerts *alerts;
+    struct alert_tell *alert_tell;
     struct store *store; /* or null */
     struct service *service;
     struct api *api;
@@ -109,8 +117,11 @@ static void session_close(void *ctx)
 static void session_open(struct daemon *d, struct http_exchange *x)
 {
     struct session *s = MEM_NEW(struct session);
-    struct lsp_options options = {
-        .service = d->service, .write = session_write, .on_exit = session_exit, .ctx = s};
+    struct lsp_options options = {.service = d->service,
+                                  .alerts = d->alerts,
+                                  .write = session_write,
+                                  .on_exit = session_exit,
+                                  .ctx = s};
     struct http_stream_handler handler = {.on_bytes = session_bytes, .on_close = session_close, .ctx = s};
     *s = (struct session){.daemon = d, .next = d->sessions, .lsp = lsp_new(&options)};
     if (s->next) s->next->prev = s;
@@ -140,6 +151,31 @@ static void on_request(void *ctx, struct http_exchange *x)
     }
 }
 
+/* --- Alerts ------------------------------------------------------------------------------------------- */
+
+static void on_alert(void *ctx, const struct alert *alert)
+{
+    struct daemon *d = ctx;
+    static const enum log_level levels[] = {
+        [ALERT_INFO] = LOG_INFO, [ALERT_WARNING] = LOG_WARN, [ALERT_CRITICAL] = LOG_ERROR};
+    const struct log_field fields[] = {
+        {"name", LOG_STR, .str = alert->rule->name},
+        {"state", LOG_STR, .str = alert->is_firing ? "firing" : "resolved"},
+        {"value", LOG_NUM, .number = alert->value},
+        {"what", LOG_STR, .str = alert->message},
+    };
+    log_event(levels[alert->rule->severity], "alert", fields, sizeof fields / sizeof *fields);
+    for (struct session *s = d->sessions; s; s = s->next) lsp_on_alert(s->lsp, alert);
+    alert_tell(d->alert_tell, alert);
+}
+
+static void look_alerts(struct daemon *d)
+{
+    service_measure(d->service, false);
+    alerts_look(d->alerts, clock_ns(), clock_unix_us());
+    d->alerts_ns = clock_ns();
+}
+
 /* --- Models ------------------------------------------------------------------------------------------- */
 
 /* Tell the editors how the main model is getting on. */
@@ -163,11 +199,17 @@ static void on_wake(uv_async_t *handle)
     tell_models(d);
 }
 
+static bool is_due(int64_t due_ns)
+{
+    return due_ns > 0 && due_ns <= clock_ns();
+}
+
 static void on_tick(uv_timer_t *timer)
 {
     struct daemon *d = timer->data;
     d->due_ns = 0;
-    service_tick(d->service);
+    if (is_due(service_due_ns(d->service))) service_tick(d->service);
+    if (clock_ns() - d->alerts_ns >= ALERTS_NS) look_alerts(d);
     tell_models(d);
 }
 
@@ -182,10 +224,20 @@ static void on_pressure(uv_poll_t *poll, int status, int events)
     }
 }
 
-/* Armed for when the service has something to do, and only then. */
+/* Alerts are judged whenever the service looks at the machine; and, while one fires or is about to, by
+ * themselves, so that it ends also where nothing happens any more. */
+static int64_t next_due(const struct daemon *d)
+{
+    int64_t service = service_due_ns(d->service);
+    int64_t alerts = alerts_is_calm(d->alerts) ? 0 : d->alerts_ns + ALERTS_NS;
+    if (service == 0 || alerts == 0) return service + alerts;
+    return service < alerts ? service : alerts;
+}
+
+/* Armed for when the service or an alert has something to do, and only then. */
 static void look_tick(struct daemon *d)
 {
-    int64_t due = service_due_ns(d->service), left = due - clock_ns();
+    int64_t due = next_due(d), left = due - clock_ns();
     if (due == d->due_ns) return;
     d->due_ns = due;
     if (due == 0) {
@@ -220,6 +272,7 @@ static void drain(struct daemon *d)
     /* libuv gives a signal that is not watched its usual effect again: a second one ends us at once. */
     for (int i = 0; i < 2; i++) uv_signal_stop(&d->ends[i]);
     http_server_drain(d->http);
+    api_drain(d->api);
     service_drain(d->service);
     uv_timer_start(&d->timer, on_drain_timer, DRAIN_MS, 0);
 }
@@ -367,6 +420,23 @@ static enum err open_server(struct daemon *d, struct errmsg *msg)
     return err ? err : listen_all(d, msg);
 }
 
+static int64_t sessions_bytes(void *ctx)
+{
+    const struct daemon *d = ctx;
+    size_t n = 0;
+    for (const struct session *s = d->sessions; s; s = s->next) n += lsp_documents_bytes(s->lsp);
+    return (int64_t)n;
+}
+
+static enum err open_alerts(struct daemon *d, struct errmsg *msg)
+{
+    struct alert_options options = {.rules = d->o->alert_rules};
+    enum err err = alerts_new(&options, d->metrics, &d->alerts, msg);
+    if (!err) err = alert_tell_new(&d->loop, d->o->alert_command, d->o->alert_webhook, &d->alert_tell, msg);
+    if (!err) alerts_on_change(d->alerts, on_alert, d);
+    return err;
+}
+
 static enum err open_service(struct daemon *d, struct errmsg *msg)
 {
     struct service_options options = *d->o->service;
@@ -374,11 +444,21 @@ static enum err open_service(struct daemon *d, struct errmsg *msg)
     options.metrics = d->metrics;
     options.wake = wake;
     options.ctx = d;
-    enum err err = d->o->open_store ? d->o->open_store(d->o->ctx, wake, d, &d->store, msg) : OK;
+    d->journal = options.journal = journal_new(0);
+    options.documents_bytes = sessions_bytes;
+    enum err err = open_alerts(d, msg);
+    if (!err && d->o->open_store) err = d->o->open_store(d->o->ctx, d->metrics, wake, d, &d->store, msg);
     options.store = d->store;
     if (!err) err = service_new(&options, &d->service, msg);
-    if (!err) d->api = api_new(d->service, d->metrics);
-    return err;
+    if (err) return err;
+    d->api = api_new(&(struct api_options){.service = d->service,
+                                           .metrics = d->metrics,
+                                           .journal = d->journal,
+                                           .alerts = d->alerts,
+                                           .loop = &d->loop,
+                                           .write_config = d->o->write_config,
+                                           .ctx = d->o->ctx});
+    return OK;
 }
 
 static void say_ready(struct daemon *d)
@@ -406,6 +486,9 @@ static void close_all(struct daemon *d)
     api_free(&d->api);
     service_free(&d->service);
     if (d->store) d->o->close_store(&d->store);
+    alert_tell_free(&d->alert_tell);
+    alerts_free(&d->alerts);
+    journal_free(&d->journal);
     metrics_free(&d->metrics);
     uv_walk(&d->loop, close_handle, NULL);
     uv_run(&d->loop, UV_RUN_DEFAULT);

@@ -9,6 +9,8 @@
 
 #include "base/err.h"
 
+struct buf;
+struct metrics;
 struct service_options;
 struct store;
 
@@ -24,9 +26,12 @@ struct daemon_options {
     const struct service_options *service; /* wake, ctx and store are the daemon's to set */
     /* What keeps answers (service_options.store): opened before the service, closed after it. It calls `wake`
      * from any thread until then. Or both null. */
-    enum err (*open_store)(void *ctx, void (*wake)(void *ctx), void *wake_ctx, struct store **out,
-                           struct errmsg *msg);
+    enum err (*open_store)(void *ctx, struct metrics *metrics, void (*wake)(void *ctx), void *wake_ctx,
+                           struct store **out, struct errmsg *msg);
     void (*close_store)(struct store **s);
+    const char *alert_rules, *alert_command, *alert_webhook; /* alerts.h, alert_tell.h */
+    /* The configuration in force as a JSON object, without secrets. Or null. */
+    void (*write_config)(void *ctx, struct buf *out);
     /* SIGHUP: read the configuration again; fills new values for token and origins (owned by the callee until
      * the next call). ERR: logged, nothing changes. Or null. */
     enum err (*reload)(void *ctx, const char **token, const char **origins, struct errmsg *msg);

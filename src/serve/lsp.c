@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "os/clock.h"
 #include "serve/lsp_session.h"
 
 #define MAX_TOKENS_MAX 4096 /* that a client may set: more than any completion that somebody reads */
@@ -132,6 +133,7 @@ static void initialize(struct lsp *l, const struct lsp_message *m)
     const char *root = json_get_str(json_get(m->params, "rootUri"), NULL);
     l->can_inline = json_is_object(json_get(json_get(can, "textDocument"), "inlineCompletion"));
     (void)json_get_flag(json_get(json_get(can, "window"), "workDoneProgress"), &l->can_progress);
+    (void)json_get_flag(json_get(json_get(can, "experimental"), "didChangeStatus"), &l->can_status);
     read_settings(l, json_get(m->params, "initializationOptions"));
     add_folders(l, folders);
     if (!folders && root) add_folder(l, root);
@@ -155,11 +157,14 @@ static void initialized(struct lsp *l, const struct lsp_message *m)
 {
     (void)m;
     lsp_window_update(l);
+    lsp_window_first_alerts(l);
 }
 
 static void shut_down(struct lsp *l, const struct lsp_message *m)
 {
     lsp_complete_cancel_all(l);
+    for (int32_t i = 0; i < documents_n(l->docs); i++)
+        lsp_kept_on_close(&l->kept, documents_at(l->docs, i), l->o.service);
     l->phase = LSP_SHUT_DOWN;
     lsp_rpc_null(&l->rpc, m->id);
 }
@@ -235,6 +240,7 @@ static void run_notification(struct lsp *l, const struct lsp_message *m)
 static void run_message(struct lsp *l, const char *body, size_t len)
 {
     struct lsp_message m;
+    lsp_kept_look(&l->kept, l->docs, clock_ns(), l->o.service);
     lsp_rpc_read(body, len, &m);
     switch (m.kind) {
     case LSP_RPC_REQUEST:
@@ -273,9 +279,19 @@ void lsp_feed(struct lsp *l, const char *bytes, size_t len)
     l->o.on_exit(l->o.ctx); /* last: it may free the session */
 }
 
+void lsp_on_alert(struct lsp *l, const struct alert *alert)
+{
+    lsp_window_alert(l, alert);
+}
+
 void lsp_on_models(struct lsp *l)
 {
     lsp_window_update(l);
+}
+
+size_t lsp_documents_bytes(const struct lsp *l)
+{
+    return documents_bytes(l->docs);
 }
 
 struct lsp *lsp_new(const struct lsp_options *o)

@@ -88,7 +88,7 @@ static int64_t n_chars(const char *text, size_t len)
     return n;
 }
 
-static void write_command(struct lsp *l, struct json *j, const struct service_candidate *c)
+static void write_command(struct lsp *l, struct json *j, const struct service_candidate *c, uint64_t id)
 {
     json_begin_object(j, "command");
     json_str(j, "title", "Accepted");
@@ -96,6 +96,7 @@ static void write_command(struct lsp *l, struct json *j, const struct service_ca
     json_begin_array(j, "arguments");
     json_int(j, NULL, ++l->n_suggestions);
     json_int(j, NULL, n_chars(c->text, c->len));
+    if (id) json_int(j, NULL, (int64_t)id);
     json_end_array(j);
     json_end_object(j);
 }
@@ -137,6 +138,7 @@ static void write_list_item(struct lsp_pending *p, struct json *j, const struct 
 static void write_explanation(struct json *j, const struct service_answer *a)
 {
     json_begin_object(j, "inline");
+    if (a->id) json_int(j, "id", (int64_t)a->id);
     json_str(j, "quiet", a->quiet);
     json_str(j, "cache", a->cache);
     json_str(j, "cache_miss", a->cache_miss);
@@ -157,6 +159,7 @@ static void answer_items(struct lsp_pending *p, const struct service_answer *a)
     struct json *j = lsp_rpc_begin_result(&l->rpc, p->id);
     size_t given_len = p->given.len;
     p->given.max = SIZE_MAX; /* what follows is the model's */
+    const struct open_document *doc = documents_find(l->docs, p->uri);
     json_begin_object(j, "result");
     if (p->is_list) json_flag(j, "isIncomplete", true);
     json_begin_array(j, "items");
@@ -166,7 +169,11 @@ static void answer_items(struct lsp_pending *p, const struct service_answer *a)
         buf_add(&p->given, c->text, c->len);
         json_begin_object(j, NULL);
         (p->is_list ? write_list_item : write_inline_item)(p, j, &p->given);
-        write_command(l, j, c);
+        write_command(l, j, c, a->id);
+        if (doc) {
+            lsp_kept_offer(&l->kept, l->n_suggestions, doc, text_offset(&doc->text, p->range.start, l->unit),
+                           buf_str(&p->given), p->given.len);
+        }
         json_end_object(j);
         buf_truncate(&p->given, given_len);
     }
@@ -240,6 +247,7 @@ static struct service_request request_in(struct lsp *l, struct open_document *do
     return (struct service_request){.model = "",
                                     .client = l->client,
                                     .document = doc->uri,
+                                    .api = METRIC_API_LSP,
                                     .docs = l->docs,
                                     .doc = doc,
                                     .root = lsp_workspace_folder(&l->workspace, doc->uri),

@@ -53,6 +53,7 @@ static const char *apply(struct lsp *l, struct open_document *doc, const struct 
     struct lsp_edit e;
     const char *fault = lsp_edit_read(change, &doc->text, l->unit, &e);
     if (fault) return fault;
+    lsp_kept_on_edit(&l->kept, doc, &e);
     enum err err = e.is_whole ? documents_open(l->docs, doc->uri, doc->path, doc->language, doc->text.version,
                                                e.text, e.len, NULL)
                               : documents_splice(l->docs, doc, e.from, e.to, e.text, e.len);
@@ -129,5 +130,9 @@ void lsp_docs_did_change_files(struct lsp *l, const struct lsp_message *m)
 void lsp_docs_did_close(struct lsp *l, const struct lsp_message *m)
 {
     const char *uri = uri_of(m);
-    if (uri && documents_close(l->docs, uri)) lsp_complete_on_close(l, uri);
+    const struct open_document *doc = uri ? documents_find(l->docs, uri) : NULL;
+    if (!doc) return;
+    lsp_kept_on_close(&l->kept, doc, l->o.service);
+    (void)documents_close(l->docs, uri);
+    lsp_complete_on_close(l, uri);
 }

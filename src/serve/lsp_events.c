@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+#include "os/clock.h"
+
 const char LSP_EVENTS_ACCEPTED[] = "inline.accepted";
 
 /* A count that a client sent; nonsense counts as nothing. */
@@ -14,6 +16,17 @@ static int64_t count_of(const struct json_value *v)
     return n < 0 ? 0 : n;
 }
 
+/* Of the answer that a command's arguments are about; 0 if they do not say. */
+static uint64_t id_of(const struct json_value *arguments)
+{
+    return (uint64_t)count_of(json_at(arguments, 2));
+}
+
+static const struct json_value *arguments_of_item(const struct lsp_message *m)
+{
+    return json_get(json_get(json_get(m->params, "item"), "command"), "arguments");
+}
+
 void lsp_events_command(struct lsp *l, const struct lsp_message *m)
 {
     const char *command = json_get_str(json_get(m->params, "command"), NULL);
@@ -22,20 +35,21 @@ void lsp_events_command(struct lsp *l, const struct lsp_message *m)
         return;
     }
     const struct json_value *arguments = json_get(m->params, "arguments");
-    service_note(l->o.service, l->client, SERVICE_ACCEPTED, count_of(json_at(arguments, 1)));
+    service_note(l->o.service, l->client, id_of(arguments), SERVICE_ACCEPTED,
+                 count_of(json_at(arguments, 1)));
+    lsp_kept_accept(&l->kept, count_of(json_at(arguments, 0)), l->docs, clock_ns());
     lsp_rpc_null(&l->rpc, m->id);
 }
 
 /* The item comes as it was sent, with the number of characters in its command's arguments. */
 void lsp_events_shown(struct lsp *l, const struct lsp_message *m)
 {
-    const struct json_value *command = json_get(json_get(m->params, "item"), "command");
-    service_note(l->o.service, l->client, SERVICE_SHOWN,
-                 count_of(json_at(json_get(command, "arguments"), 1)));
+    const struct json_value *arguments = arguments_of_item(m);
+    service_note(l->o.service, l->client, id_of(arguments), SERVICE_SHOWN, count_of(json_at(arguments, 1)));
 }
 
 void lsp_events_partly_accepted(struct lsp *l, const struct lsp_message *m)
 {
-    service_note(l->o.service, l->client, SERVICE_PARTLY_ACCEPTED,
+    service_note(l->o.service, l->client, id_of(arguments_of_item(m)), SERVICE_PARTLY_ACCEPTED,
                  count_of(json_get(m->params, "acceptedLength")));
 }

@@ -6,6 +6,7 @@
 #include "service/service.h"
 #include "serve/lsp.h"
 #include "serve/lsp_frame.h"
+#include "serve/lsp_kept.h"
 #include "serve/lsp_rpc.h"
 #include "serve/lsp_workspace.h"
 
@@ -49,16 +50,19 @@ struct lsp {
     enum text_encoding unit; /* of all positions */
     bool can_inline;         /* what the client can do */
     bool can_progress;
+    bool can_status;
     struct lsp_settings settings;
     struct lsp_workspace workspace;
     struct documents *docs;      /* owned */
     struct lsp_pending *pending; /* owned list: requests that the service works on, newest first */
     int n_pending;
     int64_t n_suggestions;
+    struct lsp_kept kept;
     enum lsp_progress progress;
     int64_t n_progress; /* numbers the tokens */
     int32_t percent;    /* of the weights, as last told */
     unsigned said;      /* lsp_notice */
+    uint32_t alerted;   /* rules that the user was told of: bit i is alert_rules[i] */
 };
 
 /* lsp_docs.c: what the client keeps open. */
@@ -85,7 +89,8 @@ void lsp_complete_cancel_all(struct lsp *l);
 /* Answer none (the stream is gone). */
 void lsp_complete_forget_all(struct lsp *l);
 
-/* lsp_events.c: what became of suggestions. */
+/* lsp_events.c: what became of suggestions. An item's command has arguments [number of the suggestion in this
+ * session, characters of its text, service_answer.id if there is one]; later ones may be added. */
 extern const char LSP_EVENTS_ACCEPTED[]; /* the command that a client runs when it has inserted one */
 void lsp_events_command(struct lsp *l, const struct lsp_message *m);
 void lsp_events_shown(struct lsp *l, const struct lsp_message *m);
@@ -96,5 +101,7 @@ void lsp_window_log(struct lsp *l, enum lsp_notice once, enum lsp_message_type t
     PRINTF_LIKE(4, 5);
 void lsp_window_on_response(struct lsp *l, const struct lsp_message *m);
 void lsp_window_update(struct lsp *l); /* the model's state may have changed */
+void lsp_window_alert(struct lsp *l, const struct alert *alert);
+void lsp_window_first_alerts(struct lsp *l); /* those that fire when the session begins */
 
 #endif

@@ -1,5 +1,5 @@
-/* What the user is told: log lines in the editor, a progress while the model loads, and a message when
- * something must be done.
+/* What the user is told: log lines in the editor, a progress while the model loads, a message when something
+ * must be done, and alerts.
  *
  * A progress is asked for (window/workDoneProgress/create), and begins only when the client has agreed; by
  * then the model may be there, and the token stays unused. */
@@ -9,6 +9,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "watch/alerts.h"
 
 static void send_message(struct lsp *l, const char *method, enum lsp_message_type type, const char *text)
 {
@@ -137,4 +139,60 @@ void lsp_window_update(struct lsp *l)
     } else if (model.state == SERVICE_READY) {
         l->said &= ~(unsigned)(LSP_NOTICE_MODEL_FAILED | LSP_NOTICE_UNAVAILABLE); /* worth telling again */
     }
+}
+
+/* --- Alerts ------------------------------------------------------------------------------------------- */
+
+/* Clients of Copilot's language server know this notification; it is sent to those that say so. */
+static void send_status(struct lsp *l)
+{
+    struct alert firing;
+    if (!l->can_status || !l->o.alerts) return;
+    bool fires = alerts_list(l->o.alerts, &firing, 1) == 1 && firing.is_firing; /* the newest */
+    bool is_error = fires && firing.rule->severity == ALERT_CRITICAL;
+    struct json *j = lsp_rpc_begin_notification(&l->rpc, "didChangeStatus");
+    json_begin_object(j, "params");
+    json_str(j, "kind", is_error ? "Error" : fires ? "Warning" : "Normal");
+    json_str(j, "message", fires ? firing.message : "");
+    json_end_object(j);
+    lsp_rpc_send(&l->rpc);
+}
+
+/* method: to the user, or to the editor's log. */
+static void send_alert(struct lsp *l, const char *method, const struct alert *alert)
+{
+    static const enum lsp_message_type types[] = {[ALERT_INFO] = LSP_MESSAGE_INFO,
+                                                  [ALERT_WARNING] = LSP_MESSAGE_WARNING,
+                                                  [ALERT_CRITICAL] = LSP_MESSAGE_ERROR};
+    char text[ERRMSG_MAX];
+    if (alert->is_firing) {
+        snprintf(text, sizeof text, "Inline: %s (%s)", alert->message, alert->rule->todo);
+    } else {
+        snprintf(text, sizeof text, "Inline: over: %s", alert->message);
+    }
+    send_message(l, method, alert->is_firing ? types[alert->rule->severity] : LSP_MESSAGE_INFO, text);
+}
+
+static uint32_t rule_bit(const struct alert *alert)
+{
+    int32_t i = 0;
+    while (i < alert_n_rules && strcmp(alert_rules[i].name, alert->rule->name) != 0) i++;
+    return (uint32_t)1 << i;
+}
+
+void lsp_window_alert(struct lsp *l, const struct alert *alert)
+{
+    if (l->phase != LSP_RUNNING) return;
+    bool is_news = alert->is_firing && !(l->alerted & rule_bit(alert));
+    if (is_news) l->alerted |= rule_bit(alert);
+    send_alert(l, is_news ? "window/showMessage" : "window/logMessage", alert);
+    send_status(l);
+}
+
+void lsp_window_first_alerts(struct lsp *l)
+{
+    struct alert list[ALERT_RULES_MAX];
+    int32_t n = l->o.alerts ? alerts_list(l->o.alerts, list, ALERT_RULES_MAX) : 0;
+    for (int32_t i = 0; i < n && list[i].is_firing; i++) send_alert(l, "window/logMessage", &list[i]);
+    if (n > 0 && list[0].is_firing) send_status(l);
 }

@@ -3,25 +3,24 @@
 #include <string.h>
 
 #include "serve/api_cache.h"
+#include "serve/api_dashboard.h"
 #include "serve/api_impl.h"
+#include "serve/api_journal.h"
 #include "serve/api_llama.h"
 #include "serve/api_ollama.h"
 #include "serve/api_openai.h"
 #include "serve/api_run.h"
 #include "serve/api_status.h"
 #include "serve/api_tabby.h"
+#include "serve/live.h"
 
-static void show_home(struct api *a, struct http_exchange *x)
+static void open_live(struct api *a, struct http_exchange *x)
 {
-    static const char TEXT[] =
-        "Inline " INLINE_VERSION ": local code completion.\n\n"
-        "This is its HTTP API. Editors' completion plugins connect here: those for llama-server (POST "
-        "/infill),\n"
-        "OpenAI (POST /v1/completions), Tabby (the same) and Ollama (POST /api/generate).\n"
-        "GET /health says whether the model is loaded, GET /v1/models which there are, GET /metrics how it "
-        "goes.\n";
-    (void)a;
-    http_answer(x, 200, "text/plain; charset=utf-8", TEXT, sizeof TEXT - 1);
+    if (a->live) {
+        live_open(a->live, x);
+    } else {
+        http_error(x, 503, "unavailable_error", "there is nothing to look at here");
+    }
 }
 
 struct route {
@@ -31,7 +30,9 @@ struct route {
 };
 
 static const struct route ROUTES[] = {
-    {"GET", "/", show_home, true},
+    {"GET", "/", api_dashboard, true},
+    {"GET", "/live", open_live, false},
+    {"GET", "/journal", api_journal, false},
     {"GET", "/health", api_llama_health, true},
     {"GET", "/metrics", api_llama_metrics, false},
     {"GET", "/cache", api_cache_stats, false},

@@ -48,6 +48,20 @@ struct documents *clients_documents(struct clients *c, uint64_t client)
     return oldest->docs;
 }
 
+static size_t total(const struct clients *c)
+{
+    size_t n_bytes = 0;
+    for (int i = 0; i < CLIENTS_MAX; i++) {
+        if (c->entries[i].docs) n_bytes += documents_bytes(c->entries[i].docs);
+    }
+    return n_bytes;
+}
+
+int64_t clients_bytes(const struct clients *c)
+{
+    return (int64_t)total(c);
+}
+
 /* Forget what was not used for longest, but for `keep`, until all fits. */
 static void bound(struct clients *c, const struct documents *keep)
 {

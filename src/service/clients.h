@@ -13,6 +13,8 @@ struct clients;
 struct clients *clients_new(void);
 void clients_free(struct clients **c);
 
+int64_t clients_bytes(const struct clients *c); /* memory of all documents */
+
 /* The documents of this client. */
 struct documents *clients_documents(struct clients *c, uint64_t client);
 

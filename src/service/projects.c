@@ -154,6 +154,17 @@ void projects_rescan(struct projects *p, const char *root)
     if (project) project_rescan_unwatched(project);
 }
 
+int64_t projects_bytes(const struct projects *p)
+{
+    size_t n = 0;
+    for (int32_t i = 0; i < p->n; i++) {
+        struct project_stats stats = {0};
+        if (p->entries[i].project) project_stats(p->entries[i].project, &stats);
+        n += stats.n_bytes;
+    }
+    return (int64_t)n;
+}
+
 void projects_pause(struct projects *p)
 {
     for (int32_t i = 0; i < p->n; i++) {

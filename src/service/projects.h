@@ -41,6 +41,8 @@ const struct repository *projects_repository(struct projects *p, const char *roo
  */
 void projects_rescan(struct projects *p, const char *root);
 
+int64_t projects_bytes(const struct projects *p); /* memory of all indexes */
+
 void projects_pause(struct projects *p); /* somebody types */
 
 #endif

@@ -11,7 +11,6 @@
 #include "model/model.h"
 #include "os/clock.h"
 #include "os/pool.h"
-#include "watch/metrics.h"
 
 #define DEFAULT_WAITING 256
 #define DEFAULT_TOKENS  64
@@ -38,6 +37,7 @@ enum err service_new(const struct service_options *o, struct service **out, stru
     s->o.default_model = mem_dup_str(o->default_model ? o->default_model : "");
     s->o.instant_model = mem_dup_str(o->instant_model ? o->instant_model : "");
     s->o.languages = mem_dup_str(o->languages ? o->languages : "");
+    s->o.journal_path = mem_dup_str(o->journal_path ? o->journal_path : "");
     s->o.engine.pool = s->workers = workers;
     s->o.engine.cpus = dup_or_null(o->engine.cpus);
     s->o.engine.isa = dup_or_null(o->engine.isa);
@@ -49,7 +49,7 @@ enum err service_new(const struct service_options *o, struct service **out, stru
     s->clients = clients_new();
     s->projects = projects_new(o->secrets);
     service_mail_open(&s->box, o->wake, o->ctx);
-    service_watch_init(s);
+    service_journal_open(s);
     service_govern_init(s);
     err = service_registry_init(s, msg);
     if (err)
@@ -90,6 +90,7 @@ void service_free(struct service **sp)
         unlink_ticket(s, t);
         free_ticket(t);
     }
+    service_journal_close(s);
     service_registry_clear(s);
     service_govern_clear(s);
     clients_free(&s->clients);
@@ -99,6 +100,7 @@ void service_free(struct service **sp)
     mem_free((void *)s->o.default_model);
     mem_free((void *)s->o.instant_model);
     mem_free((void *)s->o.languages);
+    mem_free((void *)s->o.journal_path);
     mem_free((void *)s->o.engine.cpus);
     mem_free((void *)s->o.engine.isa);
     mem_free((void *)s->o.engine.kv_dir);
@@ -184,6 +186,8 @@ enum err service_find_run(struct service *s, struct service_loaded *m, struct sn
     if (!same || same->priority > t->priority) {
         enum err err = service_run_new(s, m, take, t->priority, t->client, t->document, &run);
         if (err) return err;
+        run->id = t->id;
+        run->before_ms = clock_ms_since(t->start_ns);
     } else {
         snapshot_clear(take);
     }
@@ -251,6 +255,7 @@ void service_supersede(struct service *s, const struct service_ticket *newer)
         bool is_same_question = newer->run && t->run == newer->run && t->n_typed == newer->n_typed;
         if (t == newer || is_answered(t) || is_same_question || !is_same_document(t, newer)) continue;
         if (newer->found && t->is_own) continue; /* it goes on as was foreseen */
+        t->other = newer->id;
         service_settle(s, t, SERVICE_SUPERSEDED, "superseded by a newer request for the same document");
     }
 }
@@ -285,8 +290,8 @@ void service_drain(struct service *s)
 
 void service_cancel(struct service *s, struct service_ticket *t)
 {
+    service_watch_cancelled(s, t);
     leave(t);
-    metric_add(s->watch.cancelled, 1);
     unlink_ticket(s, t);
     free_ticket(t);
 }
@@ -333,7 +338,10 @@ static void keep_sure(const struct service *s, struct service_candidate *candida
         const struct service_candidate *c = &candidates[i];
         if (place_is_sure(c->mean_logprob, c->n_tokens, s->o.min_confidence)) candidates[n++] = *c;
     }
-    if (n == 0 && a->n_candidates > 0) a->quiet = "unsure";
+    if (n == 0 && a->n_candidates > 0) {
+        a->quiet = "unsure";
+        a->held_logprob = candidates[0].mean_logprob;
+    }
     a->n_candidates = n;
 }
 
@@ -364,7 +372,11 @@ static void tell_source(struct service *s, struct service_ticket *t, struct serv
         a->cache = service_cache_source_name(t->source);
     else if (t->has_miss)
         a->cache_miss = service_cache_miss_name(t->miss);
-    if (!t->is_own) service_watch_source(s, t);
+    if (t->is_own) return;
+    if (t->has_source)
+        s->n_found[t->source]++;
+    else if (t->has_miss)
+        s->n_missed[t->miss]++;
 }
 
 static void give_answer(struct service *s, struct service_ticket *t)
@@ -386,7 +398,8 @@ static void give_answer(struct service *s, struct service_ticket *t)
     if (t->explanation.len > 0) a.explanation = buf_str(&t->explanation);
     a.timings.context += t->context_ms;
     a.timings.total = clock_ms_since(t->start_ns);
-    if (!t->is_own) service_watch_answer(&s->watch, &a);
+    a.id = t->id;
+    if (!t->is_own) service_watch_answer(s, t, &a);
     unlink_ticket(s, t);
     if (t->on_done) t->on_done(t->ctx, &a);
     if (!t->is_own) service_prefetch(s, t, &a);
@@ -436,11 +449,4 @@ void service_drop_project(struct service *s, const char *root)
 void service_rescan_project(struct service *s, const char *root)
 {
     projects_rescan(s->projects, root);
-}
-
-void service_note(struct service *s, const char *client, enum service_event event, int64_t n_chars)
-{
-    (void)client;
-    (void)n_chars;
-    metric_add(s->watch.events[event], 1);
 }

@@ -29,6 +29,7 @@ struct service_ticket;
 struct service_answer;
 struct metrics;
 struct journal;
+struct journal_record;
 
 /* Computing what is likely to be asked next, while nobody waits for anything. */
 enum service_prefetch {
@@ -56,9 +57,12 @@ struct service_options {
     const struct secrets *secrets; /* what prompts must not hold; borrowed; or null */
     struct store *store;           /* caches of answers (store.h); borrowed, shares `wake`; or null */
     enum service_prefetch prefetch_mode;
-    struct metrics *metrics; /* borrowed; or null: nothing is measured */
-    struct journal *journal; /* of requests; borrowed; or null */
-    void (*wake)(void *ctx); /* any thread */
+    struct metrics *metrics;               /* borrowed; or null: nothing is measured */
+    struct journal *journal;               /* of requests; borrowed; or null */
+    const char *journal_path;              /* where it is kept on disk too; "" or null: nowhere */
+    int32_t journal_days;                  /* for so long */
+    int64_t (*documents_bytes)(void *ctx); /* memory of the documents that clients keep open; or null */
+    void (*wake)(void *ctx);               /* any thread */
     void *ctx;
 };
 
@@ -245,6 +249,7 @@ struct service_answer { /* views, valid during on_done */
     /* Why nothing is shown, if candidates were held back: "deleting", "in-word", "in-number", "unsure",
      * "secret-file"; "" */
     const char *quiet;
+    double held_logprob; /* mean_logprob of the first one that was held back as "unsure" */
     /* Where it was found: "memory", "typed" (part of an earlier answer was typed), "in-flight" (of one that
      * was being computed), "disk", "project", "team"; "": it was computed, because (cache_miss): "new",
      * "other" (than what was suggested was typed), "short" (what is known ends too early here), "edited",
@@ -303,6 +308,13 @@ void service_note(struct service *s, const char *client, uint64_t id, enum servi
                   int64_t n_chars);
 /* A suggestion that was accepted some time ago still stands as it was inserted, or was changed since. */
 void service_note_kept(struct service *s, bool is_kept);
+
+/* --- The journal --------------------------------------------------------------------------------------- */
+
+/* The record of a request, with the name of its model (journal.h: JOURNAL_NAME_MAX bytes), also one that only
+ * the disk has. False: it is not kept any more. */
+bool service_journal_find(struct service *s, uint64_t id, struct journal_record *out, char *model,
+                          size_t model_max);
 
 /* --- What is measured ---------------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include "base/mem.h"
 #include "service/cache_key.h"
 #include "context/project.h"
+#include "os/clock.h"
 
 static const char *const source_names[CACHE_N_SOURCES] = {
     [CACHE_MEMORY] = "memory", [CACHE_TYPED] = "typed",     [CACHE_IN_FLIGHT] = "in-flight",
@@ -109,7 +110,10 @@ bool service_cache_find(struct service *s, struct service_loaded *m, struct snap
     struct memory_cache *memory = store_memory(s->o.store);
     if (projects_have_changed(s->projects)) memory_cache_recheck(memory, holds, s);
     if (!t->is_own) service_prefetch_note(s, key_number(&key));
+    int64_t start_ns = clock_ns();
     enum memory_outcome outcome = memory_cache_find(memory, &key, use, &asking);
+    t->lookup_ms = clock_ms_since(start_ns);
+    if (!t->is_own) service_watch_time(s, METRIC_STAGE_SECONDS, METRIC_STAGE_CACHE_MEMORY, t->lookup_ms);
     if (outcome != MEMORY_FOUND) {
         miss(t, misses[outcome]);
         return false;

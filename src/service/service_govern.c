@@ -200,6 +200,7 @@ void service_tick(struct service *s)
         governor_look(s->govern.governor, &sample);
         if (!s->govern.orders.background) projects_pause(s->projects);
         restore(s);
+        service_measure(s, false);
     }
     if (unload == 0 || now < unload) return;
     service_registry_unload(s, service_registry_idle(s, 0));

@@ -232,6 +232,8 @@ struct service_run {
     struct snapshot snapshot;
     enum service_priority priority;
     uint64_t client, document; /* of the first asker, for the scheduler */
+    uint64_t id;               /* of the first asker, in the journal */
+    double before_ms;          /* from its request until the run was made */
     int32_t n_tickets;
     bool was_shared, is_over, is_cancelled;
     struct service_job *jobs; /* [snapshot.n_candidates] */
@@ -314,27 +316,31 @@ void service_prefetch_remember(struct service *s, uint64_t key);
 /* Somebody asks this; whether it was prefetched is counted. */
 void service_prefetch_note(struct service *s, uint64_t key);
 
-/* ---- Metrics (service_watch.c) ---- */
+/* ---- What is measured (service_watch.c, service_measure.c) ---- */
 
-#define SERVICE_N_OUTCOMES (SERVICE_ERROR + 1)
-#define SERVICE_N_EVENTS   (SERVICE_DISMISSED + 1)
-
-enum service_stage { STAGE_QUEUE, STAGE_CONTEXT, STAGE_PROMPT, STAGE_PREDICT, STAGE_POST, N_STAGES };
-enum service_source { SOURCE_REUSED, SOURCE_RESTORED, SOURCE_MOVED, SOURCE_COMPUTED, N_SOURCES };
-
-struct service_watch { /* all null without metrics */
-    struct metric *outcomes[SERVICE_N_OUTCOMES], *cancelled;
-    struct metric *seconds, *stages[N_STAGES];
-    struct metric *prompt_tokens[N_SOURCES], *predicted, *drafted, *accepted;
-    struct metric *events[SERVICE_N_EVENTS];
-    struct metric *found[CACHE_N_SOURCES], *missed[MISS_N];
-    struct metric *loads, *load_failures, *unloads, *load_seconds;
+struct service_watch {
+    int64_t rolled_ns; /* when metrics_roll was called */
 };
 
-void service_watch_init(struct service *s);
-void service_watch_answer(struct service_watch *w, const struct service_answer *a);
-void service_watch_source(struct service *s, const struct service_ticket *t);
-void service_watch_run(struct service_watch *w, const struct service_run *run);
+void service_watch_count(struct service *s, enum metric_id id, int32_t label, int64_t n);
+void service_watch_time(struct service *s, enum metric_id id, int32_t label, double ms);
+/* Windows of metrics move on, once a second at most. */
+void service_watch_roll(struct service *s);
+/* Records go to disk too, if they are to. What fails is logged: then they do not. */
+void service_journal_open(struct service *s);
+void service_journal_close(struct service *s);
+void service_journal_answer(struct service *s, const struct service_ticket *t,
+                            const struct service_answer *a);
+void service_journal_cancelled(struct service *s, const struct service_ticket *t);
+/* Of what went wrong, METRIC_ERRORS; -1: nothing did. */
+int32_t service_watch_error(const struct service_ticket *t, const struct service_answer *a);
+/* Which value of the metric's label this is; -1: none. */
+int32_t service_watch_label(enum metric_id id, const char *name);
+
+/* A ticket is about to get this answer. */
+void service_watch_answer(struct service *s, const struct service_ticket *t, const struct service_answer *a);
+void service_watch_cancelled(struct service *s, const struct service_ticket *t);
+void service_watch_run(struct service *s, const struct service_run *run);
 
 /* ---- Tickets (service.c) ---- */
 
@@ -347,6 +353,10 @@ struct service_ticket {
     enum service_priority priority;
     uint64_t client, document; /* hashes; document 0: not named */
     int64_t start_ns;
+    uint64_t id;    /* in the journal; 0: not in there */
+    uint64_t other; /* what superseded it */
+    enum metric_api api;
+    int32_t n_before; /* tickets that were under way when it came */
     bool is_automatic;
     bool is_own;                     /* a prefetch of the service's own */
     struct service_run *run;         /* null: it has an outcome of its own, was found, or waits */
@@ -363,10 +373,11 @@ struct service_ticket {
     bool has_source, has_miss;    /* neither: nothing is generated */
     enum service_outcome outcome; /* if there is no run */
     struct errmsg message;
-    const char *quiet;      /* why it gets no text, if there is no run and the outcome is OK; "" */
-    struct buf explanation; /* empty: not asked for */
-    double context_ms;      /* what choosing the context took */
-    size_t n_given;         /* bytes of run->text that on_text was given */
+    const char *quiet;         /* why it gets no text, if there is no run and the outcome is OK; "" */
+    struct buf explanation;    /* empty: not asked for */
+    double context_ms;         /* what choosing the context took */
+    double load_ms, lookup_ms; /* waiting for the model; looking the question up in memory */
+    size_t n_given;            /* bytes of run->text that on_text was given */
 };
 
 void service_wake(const struct service *s);
@@ -408,6 +419,7 @@ struct service {
     struct projects *projects;
     struct service_prefetches prefetches;
     struct service_govern govern;
+    struct journal_disk *journal_disk; /* owned; or null */
     int64_t n_found[CACHE_N_SOURCES], n_missed[MISS_N];
     bool is_draining;
 };

@@ -32,6 +32,7 @@ void service_prefetch_note(struct service *s, uint64_t key)
         if (p->keys[i] != key) continue;
         p->keys[i] = 0;
         p->n_used++;
+        service_watch_count(s, METRIC_PREFETCHES, 1, 1);
         return;
     }
 }
@@ -42,6 +43,7 @@ void service_prefetch_remember(struct service *s, uint64_t key)
     p->keys[p->next] = key;
     p->next = (p->next + 1) % SERVICE_PREFETCHED;
     p->n++;
+    service_watch_count(s, METRIC_PREFETCHES, 0, 1);
 }
 
 /* ---- Where a document was worked in ---- */

@@ -18,7 +18,6 @@
 #include "os/clock.h"
 #include "os/machine.h"
 #include "os/thread.h"
-#include "watch/metrics.h"
 
 #define LOOK_MS 1e3 /* between looks whether a model's file has been replaced, or a missing one has come */
 
@@ -162,7 +161,7 @@ static void start_loading(struct service *s, struct service_loaded *m)
     make_room(s, m);
     m->n_loads++;
     set_state(m, SERVICE_LOADING);
-    metric_add(s->watch.loads, 1);
+    service_watch_count(s, METRIC_MODEL_LOADS, 0, 1);
     if (!start_worker(m, load_main)) fail(m);
 }
 
@@ -173,13 +172,13 @@ static void on_loaded(struct service *s, struct service_loaded *m)
     if (m->scheduler) {
         set_state(m, SERVICE_READY);
         m->looked_ns = clock_ns();
-        if (s->watch.load_seconds) metric_observe(s->watch.load_seconds, m->load_ms / 1e3);
+        service_watch_time(s, METRIC_MODEL_LOAD_SECONDS, 0, m->load_ms);
         service_registry_touch(m);
         service_govern_start(s, m);
         log_line(LOG_INFO, "%s: loaded in %.0f ms", m->name, m->load_ms);
     } else {
         fail(m);
-        metric_add(s->watch.load_failures, 1);
+        service_watch_count(s, METRIC_MODEL_LOAD_FAILURES, 0, 1);
         log_line(LOG_WARN, "%s: cannot be used: %s", m->name, m->error.text);
     }
     service_wait_over(s);
@@ -224,7 +223,7 @@ static void on_unloaded(struct service *s, struct service_loaded *m)
         fim_memo_clear(&m->memos[j].memo);
         m->memos[j] = (struct service_memo){0};
     }
-    metric_add(s->watch.unloads, 1);
+    service_watch_count(s, METRIC_MODEL_UNLOADS, 0, 1);
     log_line(LOG_INFO, "%s: unloaded", m->name);
     set_state(m, m->is_lost ? SERVICE_MODEL_FAILED : SERVICE_INSTALLED);
     m->refused = (struct file_id){0};

@@ -187,7 +187,7 @@ static void on_job_done(struct service *s, struct service_job *j)
     if (run->n_unfinished > 0) return;
     run->is_over = true;
     service_cache_keep(s, run);
-    service_watch_run(&s->watch, run);
+    service_watch_run(s, run);
 }
 
 void service_run_on_mail(struct service *s, const struct service_mail *mail)

@@ -15,6 +15,7 @@
 #include "service/service_impl.h"
 #include "model/model.h"
 #include "os/clock.h"
+#include "watch/journal.h"
 
 #define EXPLANATION_MAX ((size_t)1 << 20) /* of JSON; a prompt is far shorter */
 
@@ -54,6 +55,9 @@ static struct service_ticket *new_ticket(struct service *s, const struct service
     t->ctx = r->ctx;
     t->priority = r->priority;
     t->is_automatic = r->is_automatic;
+    t->api = r->api;
+    t->n_before = s->n_tickets - 1;
+    t->id = s->o.journal ? journal_id(s->o.journal) : 0;
     t->document = service_document(r);
     return t;
 }
@@ -249,6 +253,7 @@ void service_wait_over(struct service *s)
         struct service_request *r = t->waiting;
         if (!r) continue;
         t->waiting = NULL;
+        t->load_ms = clock_ms_since(t->start_ns);
         if (submit(s, t, r)) {
             mem_free(r);
         } else {
@@ -259,6 +264,7 @@ void service_wait_over(struct service *s)
 
 struct service_ticket *service_submit(struct service *s, const struct service_request *r)
 {
+    service_watch_roll(s);
     struct service_ticket *t = new_ticket(s, r);
     if (r->priority <= SERVICE_TYPING) {
         projects_pause(s->projects);

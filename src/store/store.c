@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "os/clock.h"
+#include "watch/metrics.h"
 
 #define FLUSH_NS ((int64_t)1000000000) /* the end waits so long for what is queued */
 
@@ -14,6 +15,15 @@ const char *store_level_name(enum store_level l)
     static const char *const names[] = {
         [STORE_MEMORY] = "memory", [STORE_DISK] = "disk", [STORE_PROJECT] = "project", [STORE_TEAM] = "team"};
     return names[l];
+}
+
+void store_note_time(const struct store *s, enum store_level level, int64_t start_ns)
+{
+    static const enum metric_stage stages[] = {[STORE_MEMORY] = METRIC_STAGE_CACHE_MEMORY,
+                                               [STORE_DISK] = METRIC_STAGE_CACHE_DISK,
+                                               [STORE_PROJECT] = METRIC_STAGE_CACHE_PROJECT,
+                                               [STORE_TEAM] = METRIC_STAGE_CACHE_TEAM};
+    metrics_observe(s->metrics, METRIC_STAGE_SECONDS, stages[level], clock_ms_since(start_ns) / 1e3);
 }
 
 /* ---- Life ---- */
@@ -36,6 +46,7 @@ enum err store_new(const struct store_options *o, struct store **out, struct err
     struct store *s = MEM_NEW(struct store);
     s->wake = o->wake;
     s->ctx = o->ctx;
+    s->metrics = o->metrics;
     s->disk_bytes = o->disk_bytes;
     s->projects_bytes = o->projects_bytes;
     s->team = team;

@@ -19,6 +19,7 @@
 
 struct store;
 struct store_lookup;
+struct metrics;
 
 enum store_level { STORE_MEMORY, STORE_DISK, STORE_PROJECT, STORE_TEAM, STORE_N_LEVELS };
 const char *store_level_name(enum store_level l); /* "memory", "disk", "project", "team" */
@@ -32,6 +33,7 @@ struct store_options {    /* strings are copied */
     int64_t disk_bytes;
     int64_t projects_bytes;  /* of all projects' databases together; each has DISK_CACHE_BYTES_MIN at least */
     const char *team;        /* team_cache_open; "": none */
+    struct metrics *metrics; /* borrowed: how long each level takes; or null */
     void (*wake)(void *ctx); /* any thread */
     void *ctx;
 };
@@ -75,6 +77,7 @@ void store_clear(struct store *s, void (*done)(void *ctx, int64_t n_deleted), vo
 
 struct store_level_stats {
     bool is_on;
+    bool is_down; /* the team's server is left alone for a while, since it fails */
     int64_t n_entries, n_bytes, max_bytes;
     int64_t n_asked, n_found, n_put, n_evicted, n_failed, n_dropped; /* dropped: from a full queue */
 };

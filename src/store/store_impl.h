@@ -106,6 +106,7 @@ struct store_maker {
 };
 
 struct store {
+    struct metrics *metrics; /* or null */
     void (*wake)(void *ctx);
     void *ctx;
     int64_t disk_bytes, projects_bytes;
@@ -130,6 +131,9 @@ struct store {
     int64_t n_clears;
     struct store_level_stats stats[STORE_N_LEVELS];
 };
+
+/* A level was asked, since start_ns (clock_ns). */
+void store_note_time(const struct store *s, enum store_level level, int64_t start_ns);
 
 /* Call these with the lock held. */
 

@@ -1,6 +1,7 @@
 /* The thread that searches the databases. */
 #include "store/store_impl.h"
 
+#include "os/clock.h"
 #include "os/thread.h"
 
 /* Looks in one database; false: it has nothing, or is not there. */
@@ -9,8 +10,10 @@ static bool find_in(struct store *s, struct store_search *search, enum store_lev
     int32_t slot;
     struct disk_cache *cache = databases_take(s->databases, id, false, &slot);
     if (!cache) return false;
+    int64_t start_ns = clock_ns();
     disk_cache_find(cache, &search->key, &search->found);
     databases_release(s->databases, slot);
+    store_note_time(s, level, start_ns);
     search->level = level;
 
     pthread_mutex_lock(&s->lock);

@@ -12,12 +12,15 @@ static void note_stats(struct store *s)
     team_cache_stats(s->team, &team);
     stats->n_put = team.n_put;
     stats->n_failed = team.n_failed;
+    stats->is_down = team.is_open;
 }
 
 static void ask(struct store *s, struct store_search *search)
 {
     if (!atomic_load_explicit(&search->is_unwanted, memory_order_relaxed)) { /* only a hint */
+        int64_t start_ns = clock_ns();
         team_cache_find(s->team, &search->key, &search->found);
+        store_note_time(s, STORE_TEAM, start_ns);
         search->level = STORE_TEAM;
         pthread_mutex_lock(&s->lock);
         s->stats[STORE_TEAM].n_asked++;

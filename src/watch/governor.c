@@ -21,65 +21,18 @@
 
 /* --- Metrics ------------------------------------------------------------------------------------------- */
 
-static double read_memory_share(void *g)
+static void tell_metrics(const struct governor *g)
 {
-    return ((const struct governor *)g)->status.memory_share;
-}
-
-static double read_own(void *g)
-{
-    return ((const struct governor *)g)->status.own_share;
-}
-
-static double read_others(void *g)
-{
-    return ((const struct governor *)g)->status.others_share;
-}
-
-static double read_threads(void *g)
-{
-    return ((const struct governor *)g)->status.orders.n_threads;
-}
-
-static double read_speed(void *g)
-{
-    return ((const struct governor *)g)->status.orders.speed;
-}
-
-static double read_ceiling(void *g)
-{
-    return ((const struct governor *)g)->status.orders.cpu_ceiling;
-}
-
-static double read_background(void *g)
-{
-    return ((const struct governor *)g)->status.orders.background;
-}
-
-static double read_kv(void *g)
-{
-    return (double)((const struct governor *)g)->status.orders.kv_bytes;
-}
-
-static void register_metrics(struct governor *g, struct metrics *m)
-{
-    static const struct {
-        const char *name, *labels, *help;
-        double (*read)(void *g);
-    } gauges[] = {
-        {"inline_governor_memory_share", "", "Memory in use, of what is tightest.", read_memory_share},
-        {"inline_governor_cpu_share", "of=\"own\"", "Processors in use, of all.", read_own},
-        {"inline_governor_cpu_share", "of=\"others\"", "Processors in use, of all.", read_others},
-        {"inline_governor_threads", "", "Threads that compute.", read_threads},
-        {"inline_governor_speed", "", "Share of full speed.", read_speed},
-        {"inline_governor_cpu_ceiling", "", "Share of the processors' time that may be used.", read_ceiling},
-        {"inline_governor_background", "", "1: work in the background is allowed.", read_background},
-        {"inline_governor_kv_bytes", "", "Bytes that KV may take; 0: as configured.", read_kv},
-    };
-    for (size_t i = 0; i < sizeof gauges / sizeof *gauges; i++)
-        metrics_gauge(m, gauges[i].name, gauges[i].labels, gauges[i].help, gauges[i].read, g);
-    g->n_given = metrics_counter(m, "inline_governor_given_bytes_total", "",
-                                 "Bytes that actions gave back, as measured afterwards.");
+    struct metrics *m = g->o.metrics;
+    const struct governor_status *s = &g->status;
+    metrics_set(m, METRIC_MEMORY_SHARE, 0, s->memory_share);
+    metrics_set(m, METRIC_CPU_SHARE, METRIC_CPU_OWN, s->own_share);
+    metrics_set(m, METRIC_CPU_SHARE, METRIC_CPU_OTHERS, s->others_share);
+    metrics_set(m, METRIC_GOVERNOR_THREADS, 0, s->orders.n_threads);
+    metrics_set(m, METRIC_GOVERNOR_SPEED, 0, s->orders.speed);
+    metrics_set(m, METRIC_GOVERNOR_CPU_CEILING, 0, s->orders.cpu_ceiling);
+    metrics_set(m, METRIC_GOVERNOR_BACKGROUND, 0, s->orders.background);
+    metrics_set(m, METRIC_GOVERNOR_KV_BYTES, 0, (double)s->orders.kv_bytes);
 }
 
 /* --- Life ---------------------------------------------------------------------------------------------- */
@@ -107,7 +60,7 @@ struct governor *governor_new(const struct governor_options *o)
     g->status.orders = (struct governor_orders){
         .n_threads = g->o.n_threads, .cpu_ceiling = g->o.cpu_limit, .speed = g->o.speed, .background = true};
     buf_init(&g->line, LOG_MAX);
-    if (g->o.metrics) register_metrics(g, g->o.metrics);
+    tell_metrics(g);
     return g;
 }
 
@@ -126,11 +79,7 @@ void governor_add_memory_action(struct governor *g, const char *name,
     if (g->n_actions == GOVERNOR_ACTIONS_MAX) return;
     struct governor_action *a = &g->actions[g->n_actions++];
     *a = (struct governor_action){.name = name, .give = give, .ctx = ctx};
-    if (!g->o.metrics) return;
-    char labels[96];
-    snprintf(labels, sizeof labels, "action=\"%s\"", name);
-    a->n_done = metrics_counter(g->o.metrics, "inline_governor_actions_total", labels,
-                                "Times that memory was given back.");
+    a->metric_label = metrics_label(g->o.metrics, METRIC_GOVERNOR_ACTIONS, name);
 }
 
 void governor_on_orders(struct governor *g, void (*obey)(void *ctx, const struct governor_orders *o),
@@ -225,6 +174,7 @@ void governor_look(struct governor *g, const struct machine_sample *s)
     bool is_new = !are_same(&old, &orders);
     if (is_new) note_changes(g, &old, &orders);
     if ((is_first || is_new) && g->obey) g->obey(g->obey_ctx, &orders);
+    tell_metrics(g);
     write_line(g);
 }
 

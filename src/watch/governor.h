@@ -35,7 +35,7 @@ struct governor_options {
     double memory_high, memory_low; /* 0: 0.80, 0.75 */
     double cpu_high, cpu_low;       /* 0: 0.90, 0.75 */
     int32_t n_threads;              /* that compute at most */
-    struct metrics *metrics;        /* or null: gauges and counters, inline_governor_* */
+    struct metrics *metrics;        /* told at each look; or null */
 };
 
 struct governor *governor_new(const struct governor_options *o);
@@ -74,6 +74,10 @@ struct governor_event { /* something was done */
                            known yet */
 };
 #define GOVERNOR_EVENTS 32
+
+/* The largest share of memory in use at a sample that nothing is decided by: for whoever looks while there is
+ * no work. */
+double governor_memory_share(const struct governor *g, const struct machine_sample *s);
 
 struct governor_status {
     struct machine_sample sample;              /* the last; at_ns 0: none yet */

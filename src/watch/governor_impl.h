@@ -12,7 +12,7 @@ struct governor_action {
     const char *name; /* borrowed, as what follows: the caller's constant */
     int64_t (*give)(void *ctx, int64_t want);
     void *ctx;
-    struct metric *n_done;
+    int32_t metric_label; /* of METRIC_GOVERNOR_ACTIONS */
 };
 
 /* What was done and is waited for. */
@@ -57,7 +57,6 @@ struct governor {
     int32_t n_steady;  /* samples since anything was done or ordered */
     int64_t logged_ns; /* when the last line was written */
     struct buf line;   /* events that no line has told yet */
-    struct metric *n_given;
 };
 
 /* Decide about memory: takes actions; fills in the status's shares and *kv_bytes of the orders. */

@@ -88,6 +88,13 @@ static const struct kind *largest(const struct kind kinds[N_KINDS])
     return best;
 }
 
+double governor_memory_share(const struct governor *g, const struct machine_sample *s)
+{
+    struct kind kinds[N_KINDS] = {0};
+    list_kinds(g, s, kinds);
+    return share_of(largest(kinds));
+}
+
 /* The memory whose stalls a sample tells. */
 static const struct kind *stalling(const struct kind kinds[N_KINDS])
 {
@@ -144,7 +151,7 @@ static void settle(struct governor *g, const struct kind kinds[N_KINDS])
     m->n_pending = 0;
     m->next += fell == 0;
     g->status.gave_bytes += fell;
-    metric_add(g->n_given, fell);
+    metrics_add(g->o.metrics, METRIC_GOVERNOR_GIVEN_BYTES, 0, fell);
 }
 
 /* Try one action; false: it had nothing to give. */
@@ -163,7 +170,7 @@ static bool act(struct governor *g, int32_t i, const struct kind *k, int64_t wan
     int64_t event = governor_note(g, what, why, -1);
     m->pending[m->n_pending++] = (struct governor_pending){.event = event, .estimated = gave};
     g->status.n_actions++;
-    metric_add(a->n_done, 1);
+    metrics_add(g->o.metrics, METRIC_GOVERNOR_ACTIONS, a->metric_label, 1);
     return true;
 }
 

@@ -58,7 +58,8 @@ struct journal_record {
     bool was_cut;      /* a raw prompt lost its beginning */
 };
 
-struct journal *journal_new(int32_t capacity); /* 0: JOURNAL_RECORDS */
+/* capacity 0: JOURNAL_RECORDS. Null: not enough memory. What no record was put in takes none. */
+struct journal *journal_new(int32_t capacity);
 void journal_free(struct journal **j);
 
 /* The next request's id; each call gives another one. */
@@ -86,10 +87,17 @@ int64_t journal_memory(const struct journal *j);
 void journal_on_record(struct journal *j,
                        void (*fn)(void *ctx, const struct journal_record *r, const char *model), void *ctx);
 
-/* The record as members of an object that is open, with names for labels. */
+/* The record as members of an object that is open: id, at_ms (since 1970), api, priority ("asked", "typing",
+ * "warm-up", "prefetch"), model, outcome, fate ("shown", ...), error, quiet, stop, source, miss, other,
+ * total_ms, queue_ms, load_ms, context_ms, lookup_ms, prefill_ms, decode_ms, post_ms, prompt_tokens, reused,
+ * restored, moved, computed, break_at, break_part ("context", ...), generated, drafted, accepted, chars,
+ * candidates, mean_logprob, waiting, speed, shared, throttled, cut. Labels are told by their names, "" for
+ * none. */
 void journal_write(const struct journal_record *r, const char *model, struct json *j);
-/* Its story: sentences, one a line: where its milliseconds went, what broke the prefix, why nothing was
- * shown. */
+/* Its story: plain sentences, one a line, with the clock of this machine: where its milliseconds went, what
+ * broke the prefix, why nothing was shown. */
 void journal_story(const struct journal_record *r, const char *model, struct buf *out);
+/* Both: journal_write's members, then "story": [sentence, ...]. */
+void journal_write_story(const struct journal_record *r, const char *model, struct json *j);
 
 #endif

@@ -85,6 +85,7 @@ enum metric_stage {
     METRIC_STAGE_POST,
     METRIC_N_STAGES
 };
+#define METRIC_OUTCOME_OK        0
 #define METRIC_OUTCOME_CANCELLED 6 /* the client went away */
 enum metric_error {
     METRIC_ERROR_REQUEST,
@@ -101,6 +102,7 @@ enum metric_api {
     METRIC_API_OLLAMA,
     METRIC_API_OWN
 };
+enum metric_cpu { METRIC_CPU_OWN, METRIC_CPU_OTHERS };
 enum metric_memory {
     METRIC_MEMORY_WEIGHTS, /* resident pages of model files */
     METRIC_MEMORY_PACKS,   /* resident pages of packed weights */
@@ -113,7 +115,9 @@ enum metric_memory {
 };
 
 struct metric_row {
-    const char *name; /* Prometheus' rules: base units, counters end in _total */
+    /* Prometheus' rules: base units, counters end in _total. A gauge that does so, too, is a total that is
+     * counted elsewhere and set: Prometheus is told that it is a counter. */
+    const char *name;
     enum metric_kind kind;
     const char *unit;   /* "seconds", "bytes", "ratio", "tokens", "requests" ... */
     const char *label;  /* "stage"; null: one series */
@@ -126,11 +130,13 @@ extern const struct metric_row metric_table[METRIC_N];
 struct metric_target {
     const char *name; /* "cached", "fresh", ... */
     enum metric_id metric;
-    int label;          /* of the metric; -1: of all */
-    const char *figure; /* "p50", "p99", "mean", "value", "rate" */
-    double value;       /* in the metric's unit */
-    bool is_at_least;   /* else at most */
-    const char *help;   /* "a cached completion is there in 100 ms" */
+    int label; /* of the metric; -1: of all */
+    /* "p50", "p99", "mean", "value"; "rate": of METRIC_CACHE_HITS, hits / (hits + misses); of METRIC_ERRORS,
+     * errors / requests; over all labels */
+    const char *figure;
+    double value;     /* in the metric's unit */
+    bool is_at_least; /* else at most */
+    const char *help; /* "a cached completion is there in 100 ms" */
 };
 extern const struct metric_target metric_targets[];
 extern const int32_t metric_n_targets;
@@ -138,5 +144,7 @@ extern const int32_t metric_n_targets;
 /* The label's i-th value into out ("" beyond them); false: there is no such one. For static labels. */
 bool metric_label_name(enum metric_id id, int32_t i, char out[static 32]);
 int32_t metric_n_labels(enum metric_id id); /* 1 without a label, 0 for those named at run time */
+/* "counter", "gauge", "histogram", as Prometheus is told. */
+const char *metric_type_name(enum metric_id id);
 
 #endif

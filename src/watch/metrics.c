@@ -1,80 +1,87 @@
-/* Counters, gauges and latency histograms, and their Prometheus text.
+/* Series, their windows, and what is read from them.
  *
- * A histogram's buckets are log-linear, the idea of HdrHistogram: each octave of the range is cut into 16
- * equal parts, so that a bucket's middle is within 1/32 of everything in it, and finding the bucket takes a
- * few instructions. Buckets include their upper bound, as Prometheus' `le` does; the coarser bounds that are
- * exposed are bounds of fine buckets too, so that exposed counts are exact.
+ * A recording thread only touches a series' live values. metrics_roll adds what they have grown by to the
+ * slot under way of each window; reading a window adds what they have grown by since. So nothing is counted
+ * twice or lost, whatever is recorded meanwhile. A slot is that of its number, time / width; when time has
+ * moved on, metrics_roll empties the slots that it has moved over, however long nobody called.
  *
- * Threads: any may count; registering and writing belong to one thread (the loop). All counts are relaxed
- * atomics, because no other memory depends on them. */
-#include "watch/metrics.h"
+ * Memory orders: numbers are relaxed, as nothing else depends on them; n_series releases the new series that
+ * it counts. Histograms: see histogram.c. */
+#include "watch/metrics_impl.h"
 
 #include <assert.h>
-#include <inttypes.h>
 #include <math.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
+#include "os/clock.h"
 
-/* A unit is 1/16 us: from 1 us on, a value of n units has its 4 bits after the leading one in its bucket's
- * number. Values of fewer than 16 units have a bucket each. */
-#define UNITS_PER_US 16
-#define SUB_BITS     4
-#define N_SUBS       (1 << SUB_BITS)
-#define N_OCTAVES    30 /* 1 us to 2^30 us, which is 1074 s; what is above counts in the last bucket */
-#define N_BUCKETS    (N_SUBS * (1 + N_OCTAVES))
+#define S_NS INT64_C(1000000000)
 
-/* Exposed bounds: one per octave from 2^6 us to 2^26 us (64 us to 67 s). A scrape stays small, and an answer
- * to a keystroke takes anything from a lookup's 100 us to a cold prefill's seconds. */
-#define FIRST_OCTAVE_SHOWN 6
-#define LAST_OCTAVE_SHOWN  26
-
-#define SECONDS_MAX 1e6 /* of one observation; keeps the sum of nanoseconds far from its end */
-
-enum kind { COUNTER, GAUGE, HISTOGRAM };
-
-struct histogram {
-    atomic_int_least64_t sum_ns;
-    atomic_int_least64_t buckets[N_BUCKETS];
+static const struct window {
+    const char *name;
+    int64_t slot_ns;
+    int32_t first, n_slots; /* of a series' slots */
+} windows[] = {
+    [METRICS_MINUTE] = {"1m", 2 * S_NS, 0, 30},
+    [METRICS_QUARTER] = {"15m", 20 * S_NS, 30, 45},
+    [METRICS_DAY] = {"24h", 900 * S_NS, 75, 96},
+    [METRICS_ALL] = {"all", 0, 0, 0},
 };
 
-struct metric {
-    struct metric *next; /* of the family, in order of registration */
-    char *labels;        /* owned */
-    atomic_int_least64_t value;
-    double (*read)(void *ctx);
-    void *ctx;
-    struct histogram *histogram; /* owned; null: not a histogram */
-};
+/* --- Life ---------------------------------------------------------------------------------------------- */
 
-/* All series of one name. */
-struct family {
-    struct family *next;
-    char *name, *help; /* owned */
-    enum kind kind;
-    struct metric *first; /* owned */
-};
+static double as_double(int64_t bits)
+{
+    double value;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
 
-struct metrics {
-    struct family *first; /* owned; in order of registration */
-};
+static void add_series(struct metrics *m, enum metric_id id, const char *label)
+{
+    struct metrics_row *row = &m->rows[id];
+    int32_t n = atomic_load_explicit(&row->n_series, memory_order_relaxed);
+    struct metrics_series *s = MEM_NEW(struct metrics_series);
+    s->label = mem_dup_str(label);
+    if (metric_table[id].kind == METRIC_HISTOGRAM) {
+        s->times = MEM_NEW(struct metrics_times);
+    } else {
+        s->slots = mem_new(METRICS_N_SLOTS * sizeof *s->slots);
+    }
+    if (metric_table[id].kind == METRIC_GAUGE) {
+        s->rolled.value = NAN;
+        for (int32_t i = 0; i < METRICS_N_SLOTS; i++) s->slots[i].value = NAN;
+    }
+    row->series[n] = s;
+    atomic_store_explicit(&row->n_series, n + 1, memory_order_release);
+}
 
 struct metrics *metrics_new(void)
 {
-    return MEM_NEW(struct metrics);
+    struct metrics *m = MEM_NEW(struct metrics);
+    for (int32_t id = 0; id < METRIC_N; id++) {
+        char label[32];
+        int32_t n = metric_n_labels((enum metric_id)id);
+        assert(n <= METRICS_LABELS_MAX);
+        for (int32_t i = 0; i < n; i++) {
+            metric_label_name((enum metric_id)id, i, label);
+            add_series(m, (enum metric_id)id, label);
+        }
+    }
+    metrics_set(m, METRIC_BUILD_INFO, metrics_label(m, METRIC_BUILD_INFO, INLINE_VERSION), 1);
+    metrics_set(m, METRIC_PROCESS_START_SECONDS, 0, (double)clock_unix_us() / 1e6);
+    return m;
 }
 
-static void free_series(struct metric *s)
+static void free_series(struct metrics_series *s)
 {
-    while (s) {
-        struct metric *next = s->next;
-        mem_free(s->labels);
-        mem_free(s->histogram);
-        mem_free(s);
-        s = next;
-    }
+    if (!s) return;
+    for (int32_t i = 0; s->times && i < METRICS_N_SLOTS; i++) histogram_packed_clear(&s->times->slots[i]);
+    mem_free(s->times);
+    mem_free(s->slots);
+    mem_free(s->label);
+    mem_free(s);
 }
 
 void metrics_free(struct metrics **mp)
@@ -82,198 +89,348 @@ void metrics_free(struct metrics **mp)
     struct metrics *m = *mp;
     *mp = NULL;
     if (!m) return;
-    struct family *f = m->first;
-    while (f) {
-        struct family *next = f->next;
-        free_series(f->first);
-        mem_free(f->name);
-        mem_free(f->help);
-        mem_free(f);
-        f = next;
-    }
+    for (int32_t id = 0; id < METRIC_N; id++)
+        for (int32_t i = 0; i < METRICS_LABELS_MAX; i++) free_series(m->rows[id].series[i]);
     mem_free(m);
 }
 
-static struct family *find_family(struct metrics *m, const char *name, const char *help, enum kind kind)
+int32_t metrics_label(struct metrics *m, enum metric_id id, const char *value)
 {
-    struct family **place = &m->first;
-    while (*place && strcmp((*place)->name, name) != 0) place = &(*place)->next;
-    struct family *f = *place;
-    if (!f) {
-        f = *place = MEM_NEW(struct family);
-        *f = (struct family){.name = mem_dup_str(name), .help = mem_dup_str(help), .kind = kind};
-    }
-    assert(f->kind == kind && strcmp(f->help, help) == 0);
-    return f;
-}
-
-/* The series of that name and labels; registering it again gives the same one. */
-static struct metric *find_series(struct metrics *m, const char *name, const char *labels, const char *help,
-                                  enum kind kind)
-{
-    struct metric **place = &find_family(m, name, help, kind)->first;
-    while (*place && strcmp((*place)->labels, labels) != 0) place = &(*place)->next;
-    struct metric *s = *place;
-    if (!s) {
-        s = *place = MEM_NEW(struct metric);
-        s->labels = mem_dup_str(labels);
-        if (kind == HISTOGRAM) s->histogram = MEM_NEW(struct histogram);
-    }
-    return s;
-}
-
-struct metric *metrics_counter(struct metrics *m, const char *name, const char *labels, const char *help)
-{
-    return find_series(m, name, labels, help, COUNTER);
-}
-
-struct metric *metrics_histogram(struct metrics *m, const char *name, const char *labels, const char *help)
-{
-    return find_series(m, name, labels, help, HISTOGRAM);
-}
-
-void metrics_gauge(struct metrics *m, const char *name, const char *labels, const char *help,
-                   double (*read)(void *ctx), void *ctx)
-{
-    struct metric *s = find_series(m, name, labels, help, GAUGE);
-    s->read = read;
-    s->ctx = ctx;
-}
-
-void metric_add(struct metric *c, int64_t n)
-{
-    if (c) atomic_fetch_add_explicit(&c->value, n, memory_order_relaxed);
-}
-
-int64_t metric_value(const struct metric *c)
-{
-    return atomic_load_explicit(&c->value, memory_order_relaxed);
-}
-
-static int32_t bucket_of(int64_t ns)
-{
-    if (ns <= 0) return 0;
-    /* One less than the units begun: a value that is a whole number of units is the last of its bucket. */
-    uint64_t units = ((uint64_t)ns * UNITS_PER_US + 999) / 1000 - 1;
-    if (units < N_SUBS) return (int32_t)units;
-    int32_t octave = 63 - __builtin_clzll(units) - SUB_BITS;
-    if (octave >= N_OCTAVES) return N_BUCKETS - 1;
-    return (octave + 1) * N_SUBS + (int32_t)(units >> octave & (N_SUBS - 1));
-}
-
-/* Where bucket i begins, in units; bucket i + 1 begins where it ends. */
-static int64_t bucket_start(int32_t i)
-{
-    if (i < N_SUBS) return i;
-    int32_t octave = i / N_SUBS - 1;
-    return (int64_t)(N_SUBS + i % N_SUBS) << octave;
-}
-
-void metric_observe(struct metric *h, double seconds)
-{
-    if (!h) return;
-    if (!(seconds > 0)) seconds = 0; /* a NaN too */
-    if (seconds > SECONDS_MAX) seconds = SECONDS_MAX;
-    int64_t ns = llround(seconds * 1e9);
-    atomic_fetch_add_explicit(&h->histogram->buckets[bucket_of(ns)], 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&h->histogram->sum_ns, ns, memory_order_relaxed);
-}
-
-static int64_t bucket_count(const struct metric *h, int32_t i)
-{
-    return atomic_load_explicit(&h->histogram->buckets[i], memory_order_relaxed);
-}
-
-int64_t metric_count(const struct metric *h)
-{
-    int64_t n = 0;
-    for (int32_t i = 0; i < N_BUCKETS; i++) n += bucket_count(h, i);
+    if (!m) return -1;
+    int32_t n = metrics_n_labels(m, id);
+    for (int32_t i = 0; i < n; i++)
+        if (strcmp(m->rows[id].series[i]->label, value) == 0) return i;
+    if (n == METRICS_LABELS_MAX || metric_n_labels(id) > 0) return -1;
+    add_series(m, id, value);
     return n;
 }
 
-double metric_quantile(const struct metric *h, double q)
+/* --- Recording ----------------------------------------------------------------------------------------- */
+
+const struct metrics_series *metrics_series(const struct metrics *m, enum metric_id id, int32_t label)
 {
-    int64_t n = metric_count(h);
-    if (n == 0) return 0;
-    double rank = ceil(q * (double)n);
-    int64_t n_before = 0;
-    int32_t i = 0;
-    while (i < N_BUCKETS - 1) {
-        n_before += bucket_count(h, i);
-        if (n_before > 0 && (double)n_before >= rank) break;
-        i++;
-    }
-    return (double)(bucket_start(i) + bucket_start(i + 1)) / 2 / (UNITS_PER_US * 1e6);
+    if (!m || label < 0 || label >= metrics_n_labels(m, id)) return NULL;
+    return m->rows[id].series[label];
 }
 
-/* One line: name and suffix, labels with `le` ("" for none) behind them. The value follows. */
-static void write_key(struct buf *out, const struct family *f, const char *suffix, const struct metric *s,
-                      const char *le)
+static struct metrics_series *find_series(struct metrics *m, enum metric_id id, int32_t label,
+                                          enum metric_kind kind)
 {
-    buf_printf(out, "%s%s", f->name, suffix);
-    if (*s->labels || *le) {
-        buf_printf(out, "{%s%s", s->labels, *s->labels && *le ? "," : "");
-        if (*le) buf_printf(out, "le=\"%s\"", le);
-        buf_add_char(out, '}');
-    }
-    buf_add_char(out, ' ');
+    assert(metric_table[id].kind == kind);
+    (void)kind;
+    if (!m || label < 0) return NULL;
+    struct metrics_row *row = &m->rows[id];
+    if (label >= atomic_load_explicit(&row->n_series, memory_order_acquire)) return NULL;
+    return row->series[label];
 }
 
-static void write_histogram(struct buf *out, const struct family *f, const struct metric *h)
+void metrics_add(struct metrics *m, enum metric_id id, int32_t label, int64_t n)
 {
-    int64_t n = 0;
-    int32_t i = 0;
-    for (int32_t octave = FIRST_OCTAVE_SHOWN; octave <= LAST_OCTAVE_SHOWN; octave++) {
-        /* 2^octave us is where the buckets of that octave begin. */
-        for (; i < (octave + 1) * N_SUBS; i++) n += bucket_count(h, i);
-        char le[32];
-        snprintf(le, sizeof le, "%.9g", ldexp(1e-6, octave));
-        write_key(out, f, "_bucket", h, le);
-        buf_printf(out, "%" PRId64 "\n", n);
-    }
-    for (; i < N_BUCKETS; i++) n += bucket_count(h, i);
-    write_key(out, f, "_bucket", h, "+Inf");
-    buf_printf(out, "%" PRId64 "\n", n);
-    write_key(out, f, "_sum", h, "");
-    buf_printf(out, "%.9f\n",
-               (double)atomic_load_explicit(&h->histogram->sum_ns, memory_order_relaxed) / 1e9);
-    write_key(out, f, "_count", h, "");
-    buf_printf(out, "%" PRId64 "\n", n);
+    struct metrics_series *s = find_series(m, id, label, METRIC_COUNTER);
+    if (s) atomic_fetch_add_explicit(&s->live, n, memory_order_relaxed);
 }
 
-static void write_gauge(struct buf *out, const struct family *f, const struct metric *g)
+void metrics_observe(struct metrics *m, enum metric_id id, int32_t label, double seconds)
 {
-    double value = g->read(g->ctx);
-    write_key(out, f, "", g, "");
-    if (isfinite(value)) {
-        buf_printf(out, "%.15g\n", value);
-    } else {
-        buf_add_str(out, isnan(value) ? "NaN\n" : value > 0 ? "+Inf\n" : "-Inf\n");
+    struct metrics_series *s = find_series(m, id, label, METRIC_HISTOGRAM);
+    if (s) histogram_observe(&s->times->live, seconds);
+}
+
+void metrics_set(struct metrics *m, enum metric_id id, int32_t label, double value)
+{
+    struct metrics_series *s = find_series(m, id, label, METRIC_GAUGE);
+    if (!s) return;
+    int64_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    atomic_store_explicit(&s->live, bits, memory_order_relaxed);
+}
+
+/* --- Rolling ------------------------------------------------------------------------------------------- */
+
+static int32_t slot_at(const struct window *w, int64_t number)
+{
+    return w->first + (int32_t)(number % w->n_slots);
+}
+
+/* Empties the slots numbered from..to of one series; a gauge has stayed as it was last. */
+static void reset_slots(struct metrics_series *s, enum metric_kind kind, const struct window *w, int64_t from,
+                        int64_t to)
+{
+    for (int64_t number = from; number <= to; number++) {
+        int32_t i = slot_at(w, number);
+        switch (kind) {
+        case METRIC_COUNTER:
+            s->slots[i].n = 0;
+            break;
+        case METRIC_GAUGE:
+            s->slots[i].value = s->rolled.value;
+            break;
+        case METRIC_HISTOGRAM:
+            histogram_packed_clear(&s->times->slots[i]);
+            break;
+        }
     }
 }
 
-static void write_series(struct buf *out, const struct family *f, const struct metric *s)
+/* Adds what was recorded since the last time to the slots under way. */
+static void roll_series(struct metrics *m, struct metrics_series *s, enum metric_kind kind,
+                        const int32_t open[METRICS_N_WINDOWS])
 {
-    switch (f->kind) {
-    case COUNTER:
-        write_key(out, f, "", s, "");
-        buf_printf(out, "%" PRId64 "\n", metric_value(s));
+    int64_t live = atomic_load_explicit(&s->live, memory_order_relaxed);
+    switch (kind) {
+    case METRIC_COUNTER:
+        for (int32_t i = 0; i < METRICS_N_WINDOWS; i++) s->slots[open[i]].n += live - s->rolled.n;
+        s->rolled.n = live;
         break;
-    case GAUGE:
-        write_gauge(out, f, s);
+    case METRIC_GAUGE:
+        s->rolled.value = as_double(live);
+        for (int32_t i = 0; i < METRICS_N_WINDOWS; i++) s->slots[open[i]].value = s->rolled.value;
         break;
-    case HISTOGRAM:
-        write_histogram(out, f, s);
+    case METRIC_HISTOGRAM:
+        if (!histogram_advance(&s->times->live, &s->times->rolled, &m->recent)) break;
+        for (int32_t i = 0; i < METRICS_N_WINDOWS; i++) histogram_pack(&s->times->slots[open[i]], &m->recent);
         break;
     }
 }
 
-void metrics_write(const struct metrics *m, struct buf *out)
+void metrics_roll(struct metrics *m, int64_t now_ns)
 {
-    static const char *const type_names[] = {
-        [COUNTER] = "counter", [GAUGE] = "gauge", [HISTOGRAM] = "histogram"};
-    for (const struct family *f = m->first; f; f = f->next) {
-        buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", f->name, f->help, f->name, type_names[f->kind]);
-        for (const struct metric *s = f->first; s; s = s->next) write_series(out, f, s);
+    if (!m) return;
+    int32_t open[METRICS_N_WINDOWS];
+    int64_t from[METRICS_N_WINDOWS];
+    if (!m->has_rolled) m->start_ns = now_ns;
+    if (!m->has_rolled || now_ns > m->now_ns) m->now_ns = now_ns;
+    for (int32_t i = 0; i < METRICS_N_WINDOWS; i++) {
+        const struct window *w = &windows[i];
+        int64_t number = m->now_ns / w->slot_ns;
+        from[i] = m->has_rolled ? m->newest[i] + 1 : number;
+        if (from[i] <= number - w->n_slots) from[i] = number - w->n_slots + 1;
+        m->newest[i] = number;
+        open[i] = slot_at(w, number);
     }
+    m->has_rolled = true;
+    for (int32_t id = 0; id < METRIC_N; id++) {
+        int32_t n = metrics_n_labels(m, (enum metric_id)id);
+        for (int32_t k = 0; k < n; k++) {
+            struct metrics_series *s = m->rows[id].series[k];
+            for (int32_t i = 0; i < METRICS_N_WINDOWS; i++)
+                reset_slots(s, metric_table[id].kind, &windows[i], from[i], m->newest[i]);
+            roll_series(m, s, metric_table[id].kind, open);
+        }
+    }
+}
+
+/* --- Reading ------------------------------------------------------------------------------------------- */
+
+const char *metrics_window_name(enum metrics_window w)
+{
+    return windows[w].name;
+}
+
+int32_t metrics_window_slots(enum metrics_window w)
+{
+    return windows[w].n_slots;
+}
+
+double metrics_window_slot_seconds(enum metrics_window w)
+{
+    return (double)windows[w].slot_ns / 1e9;
+}
+
+int32_t metrics_n_labels(const struct metrics *m, enum metric_id id)
+{
+    return m ? atomic_load_explicit(&m->rows[id].n_series, memory_order_acquire) : 0;
+}
+
+const char *metrics_label_text(const struct metrics *m, enum metric_id id, int32_t label)
+{
+    const struct metrics_series *s = metrics_series(m, id, label);
+    return s ? s->label : "";
+}
+
+int64_t metrics_count(const struct metrics *m, enum metric_id id, int32_t label)
+{
+    struct metrics_figure f;
+    metrics_figure(m, id, label, METRICS_ALL, &f);
+    return f.n;
+}
+
+double metrics_value(const struct metrics *m, enum metric_id id, int32_t label)
+{
+    struct metrics_figure f;
+    const struct metrics_series *s = metrics_series(m, id, label);
+    if (s) return as_double(atomic_load_explicit(&s->live, memory_order_relaxed));
+    metrics_figure(m, id, label, METRICS_ALL, &f);
+    return f.sum;
+}
+
+/* Slots of a window by age: from `newest` to `oldest`, 0 being the one under way, to which belongs also what
+ * was recorded since the last roll. */
+struct span {
+    const struct window *window;
+    int64_t number; /* of the slot under way */
+    int32_t newest, oldest;
+};
+
+static struct span span_of(const struct metrics *m, enum metrics_window w)
+{
+    const struct window *window = &windows[w];
+    return (struct span){window, w == METRICS_ALL ? 0 : m->newest[w], 0, window->n_slots - 1};
+}
+
+/* A ring's index; the slots of the first moments of a clock have no number below 0. */
+static int32_t slot_of_age(const struct span *span, int32_t age)
+{
+    int64_t n = span->window->n_slots;
+    return span->window->first + (int32_t)((span->number % n - age + n) % n);
+}
+
+static int64_t count_in(const struct metrics_series *s, const struct span *span)
+{
+    int64_t live = atomic_load_explicit(&s->live, memory_order_relaxed);
+    if (span->window->n_slots == 0) return live;
+    int64_t n = span->newest == 0 ? live - s->rolled.n : 0;
+    for (int32_t age = span->newest; age <= span->oldest; age++) n += s->slots[slot_of_age(span, age)].n;
+    return n;
+}
+
+static void sum_in(const struct metrics_series *s, const struct span *span, struct histogram_sum *sum)
+{
+    if (span->window->n_slots == 0) {
+        histogram_sum_add(sum, &s->times->live);
+        return;
+    }
+    if (span->newest == 0) histogram_sum_add_since(sum, &s->times->live, &s->times->rolled);
+    for (int32_t age = span->newest; age <= span->oldest; age++)
+        histogram_sum_add_packed(sum, &s->times->slots[slot_of_age(span, age)]);
+}
+
+void metrics_sum(const struct metrics *m, const struct metrics_series *s, enum metrics_window w,
+                 struct histogram_sum *sum)
+{
+    struct span span = span_of(m, w);
+    sum_in(s, &span, sum);
+}
+
+static double gauge_in(const struct metrics_series *s, const struct span *span)
+{
+    if (span->newest == 0) return as_double(atomic_load_explicit(&s->live, memory_order_relaxed));
+    return s->slots[slot_of_age(span, span->newest)].value;
+}
+
+/* How much of the span the daemon has seen so far. */
+static double seconds_of(const struct metrics *m, const struct span *span)
+{
+    int64_t from = m->start_ns, to = m->now_ns;
+    if (span->window->n_slots > 0) {
+        int64_t begin = (span->number - span->oldest) * span->window->slot_ns;
+        int64_t end = (span->number - span->newest + 1) * span->window->slot_ns;
+        if (begin > from) from = begin;
+        if (end < to) to = end;
+    }
+    return to > from ? (double)(to - from) / 1e9 : 0;
+}
+
+/* Is the i-th series of a row meant, where label -1 means all? */
+static bool is_meant(int32_t label, int32_t i)
+{
+    return label < 0 || label == i;
+}
+
+static void read_times(const struct metrics *m, enum metric_id id, int32_t label, const struct span *span,
+                       struct metrics_figure *out)
+{
+    static const double q[] = {0.5, 0.95, 0.99, 1};
+    struct histogram_sum sum = {0};
+    double times[4];
+    for (int32_t i = 0; i < metrics_n_labels(m, id); i++)
+        if (is_meant(label, i)) sum_in(m->rows[id].series[i], span, &sum);
+    histogram_quantiles(&sum, 4, q, times);
+    out->n = sum.n;
+    out->sum = (double)sum.sum_ns / 1e9;
+    out->mean = sum.n > 0 ? out->sum / (double)sum.n : 0;
+    out->p50 = times[0];
+    out->p95 = times[1];
+    out->p99 = times[2];
+    out->max = times[3];
+}
+
+static void read_count(const struct metrics *m, enum metric_id id, int32_t label, const struct span *span,
+                       struct metrics_figure *out)
+{
+    for (int32_t i = 0; i < metrics_n_labels(m, id); i++)
+        if (is_meant(label, i)) out->n += count_in(m->rows[id].series[i], span);
+}
+
+static void read_gauge(const struct metrics *m, enum metric_id id, int32_t label, const struct span *span,
+                       struct metrics_figure *out)
+{
+    for (int32_t i = 0; i < metrics_n_labels(m, id); i++) {
+        double value = is_meant(label, i) ? gauge_in(m->rows[id].series[i], span) : (double)NAN;
+        if (isnan(value)) continue;
+        out->n = 1;
+        out->sum += value;
+    }
+}
+
+static void read_span(const struct metrics *m, enum metric_id id, int32_t label, const struct span *span,
+                      struct metrics_figure *out)
+{
+    out->seconds = seconds_of(m, span);
+    switch (metric_table[id].kind) {
+    case METRIC_COUNTER:
+        read_count(m, id, label, span, out);
+        break;
+    case METRIC_HISTOGRAM:
+        read_times(m, id, label, span, out);
+        break;
+    case METRIC_GAUGE:
+        read_gauge(m, id, label, span, out);
+        return;
+    }
+    if (out->seconds > 0) out->per_second = (double)out->n / out->seconds;
+}
+
+void metrics_figure(const struct metrics *m, enum metric_id id, int32_t label, enum metrics_window w,
+                    struct metrics_figure *out)
+{
+    *out = (struct metrics_figure){0};
+    if (!m) return;
+    struct span span = span_of(m, w);
+    read_span(m, id, label, &span, out);
+}
+
+void metrics_slot(const struct metrics *m, enum metric_id id, int32_t label, enum metrics_window w,
+                  int32_t age, struct metrics_figure *out)
+{
+    *out = (struct metrics_figure){0};
+    if (!m || age < 0 || age >= windows[w].n_slots) return;
+    struct span span = span_of(m, w);
+    span.newest = span.oldest = age;
+    read_span(m, id, label, &span, out);
+}
+
+double metrics_quantile(const struct metrics *m, enum metric_id id, int32_t label, enum metrics_window w,
+                        double q)
+{
+    struct histogram_sum sum = {0};
+    for (int32_t i = 0; i < metrics_n_labels(m, id); i++)
+        if (is_meant(label, i)) metrics_sum(m, m->rows[id].series[i], w, &sum);
+    return histogram_quantile(&sum, q);
+}
+
+int64_t metrics_memory(const struct metrics *m)
+{
+    int64_t bytes = m ? sizeof *m : 0;
+    for (int32_t id = 0; id < METRIC_N; id++) {
+        for (int32_t k = 0; k < metrics_n_labels(m, (enum metric_id)id); k++) {
+            const struct metrics_series *s = m->rows[id].series[k];
+            bytes += (int64_t)(sizeof *s + strlen(s->label) + 1);
+            if (s->slots) bytes += (int64_t)(METRICS_N_SLOTS * sizeof *s->slots);
+            if (!s->times) continue;
+            bytes += (int64_t)sizeof *s->times;
+            for (int32_t i = 0; i < METRICS_N_SLOTS; i++) bytes += s->times->slots[i].n_bytes;
+        }
+    }
+    return bytes;
 }

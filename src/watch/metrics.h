@@ -19,6 +19,7 @@
 struct json;
 struct metrics;
 
+/* For the whole process: METRIC_BUILD_INFO and METRIC_PROCESS_START_SECONDS (now) are set from the start. */
 struct metrics *metrics_new(void);
 void metrics_free(struct metrics **m);
 
@@ -30,7 +31,7 @@ int32_t metrics_label(struct metrics *m, enum metric_id id, const char *value);
 /* label: 0 for rows without one. */
 void metrics_add(struct metrics *m, enum metric_id id, int32_t label, int64_t n);
 void metrics_observe(struct metrics *m, enum metric_id id, int32_t label, double seconds);
-void metrics_set(struct metrics *m, enum metric_id id, int32_t label, double value);
+void metrics_set(struct metrics *m, enum metric_id id, int32_t label, double value); /* NaN: there is none */
 
 /* now_ns: clock_ns, never less than before. Gauges keep their last value as the slot's. */
 void metrics_roll(struct metrics *m, int64_t now_ns);
@@ -49,11 +50,12 @@ double metrics_window_slot_seconds(enum metrics_window w);
 
 /* Of one series, or of all series of a row together (label -1). The slot under way counts. */
 struct metrics_figure {
-    int64_t n;                 /* counters: the increase; histograms: observations */
-    double sum;                /* histograms: seconds; gauges: the value now */
-    double mean;               /* sum / n; 0 while empty */
-    double p50, p95, p99, max; /* histograms; 0 while empty */
-    double per_second;         /* n over the time that the window covers so far */
+    /* Counters: the increase; histograms: observations; gauges: 1, or 0 of a slot before the first value. */
+    int64_t n;
+    double sum;                /* histograms: seconds; gauges: the value, of a window the one now */
+    double mean;               /* histograms: sum / n; 0 while empty */
+    double p50, p95, p99, max; /* histograms, each within 1 %; 0 while empty */
+    double per_second;         /* n over the time that the window covers so far; not of gauges */
     double seconds;            /* that time */
 };
 void metrics_figure(const struct metrics *m, enum metric_id id, int32_t label, enum metrics_window w,
@@ -73,7 +75,7 @@ const char *metrics_label_text(const struct metrics *m, enum metric_id id, int32
 /* Bytes of heap that all of this takes. */
 int64_t metrics_memory(const struct metrics *m);
 
-/* Prometheus text exposition format 0.0.4. Histograms have a second family, NAME_window_UNIT, gauges with
+/* Prometheus text exposition format 0.0.4. Histograms have a second family, NAME_window_UNIT, a summary with
  * labels window and quantile: "inline_request_window_seconds". */
 void metrics_write(const struct metrics *m, struct buf *out);
 /* The same for programs: members of an object that is open, NAME: {LABEL: {"n", "mean", "p50", "p95", "p99",
@@ -81,7 +83,8 @@ void metrics_write(const struct metrics *m, struct buf *out);
  * LABEL is "" for rows without one. Series without anything in the window are left out. */
 void metrics_write_figures(const struct metrics *m, enum metrics_window w, struct json *j);
 /* Likewise, each slot of the window, oldest first: {LABEL: {"n":[...],"sum":[...],"p50":[...],"p95":[...],
- * "p99":[...]}}, {LABEL: {"n":[...]}}, {LABEL: {"value":[...]}}. */
+ * "p99":[...]}}, {LABEL: {"n":[...]}}, {LABEL: {"value":[...]}}. Null: a quantile of nothing, the value of a
+ * gauge before it had one. */
 void metrics_write_history(const struct metrics *m, enum metrics_window w, struct json *j);
 /* The table itself: "metrics":[{"name","kind","unit","label","help"}],
  * "targets":[{"name","metric","label","figure", "value","at_least","help"}]. */

@@ -47,6 +47,7 @@ class FrontTest(unittest.TestCase):
             HOME=str(self.home),
             XDG_CONFIG_HOME=str(self.home / "config"),
             XDG_DATA_HOME=str(self.home / "data"),
+            XDG_STATE_HOME=str(self.home / "state"),
             XDG_CACHE_HOME=str(self.home / "cache"),
             XDG_RUNTIME_DIR=str(self.home / "run"),
         )

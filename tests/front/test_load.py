@@ -77,7 +77,8 @@ class LoadTest(DaemonTest):
         self.assertEqual((counted["ok"], counted["superseded"]), (report["answered"] + 4, report["superseded"]))
         self.assertEqual(sum(counted.values()), report["keys"] + 4)  # and the warm-up
         text = daemon.get("/metrics")[2]
-        self.assertEqual(metric(text, "inline_request_seconds_count"), counted["ok"])
+        answers = [metric(text, "inline_request_seconds_count", f'{{answer="{a}"}}') for a in ("cached", "computed", "none")]
+        self.assertEqual(sum(answers), counted["ok"])
         self.assertEqual(metric(text, "inline_requests_running"), 0)
         self.assertGreaterEqual(metric(text, "inline_predicted_tokens_total"), report["tokens"])
 

@@ -252,7 +252,7 @@ class ServeHttpTest(DaemonTest):
 
     def test_metrics(self):
         def values():
-            text = self.daemon.get("/metrics")[2]
+            text = self.daemon.get("/metrics")[2] + self.daemon.get("/metrics?names=llamacpp")[2]
             lines = [line for line in text.splitlines() if line and not line.startswith("#")]
             return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
 

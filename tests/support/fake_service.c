@@ -63,6 +63,7 @@ void fake_service_answer_many(struct service *s, int i, const char *const *texts
     }
     answer(s, i,
            &(struct service_answer){.outcome = SERVICE_OK,
+                                    .id = s->next_id,
                                     .message = "",
                                     .quiet = "",
                                     .model = "toy",
@@ -163,16 +164,39 @@ void service_rescan_project(struct service *s, const char *root)
     snprintf(s->project, sizeof s->project, "%s", root);
 }
 
-void service_note(struct service *s, const char *client, enum service_event event, int64_t n_chars)
+void service_note(struct service *s, const char *client, uint64_t id, enum service_event event,
+                  int64_t n_chars)
 {
     s->n_notes++;
+    s->noted_id = id;
     s->event = event;
     s->n_chars = n_chars;
     snprintf(s->client, sizeof s->client, "%s", client);
+}
+
+void service_note_kept(struct service *s, bool is_kept)
+{
+    if (is_kept) {
+        s->n_kept++;
+    } else {
+        s->n_changed++;
+    }
 }
 
 void service_prefetch_opened(struct service *s, const struct service_request *r)
 {
     (void)r;
     s->n_opened++;
+}
+
+bool service_journal_find(struct service *s, uint64_t id, struct journal_record *out, char *model,
+                          size_t model_max)
+{
+    (void)s, (void)id, (void)out, (void)model, (void)model_max;
+    return false;
+}
+
+void service_measure(struct service *s, bool whole)
+{
+    (void)s, (void)whole;
 }

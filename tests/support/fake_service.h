@@ -22,10 +22,13 @@ struct service {
     int n_notes;                  /* and the last of them */
     enum service_event event;
     int64_t n_chars;
-    int n_projects;     /* held */
-    int n_rescans;      /* so far */
-    int n_opened;       /* documents, so far */
-    char project[4096]; /* the last one that was held or rescanned */
+    uint64_t noted_id;
+    uint64_t next_id;      /* of what is answered next; 0: none */
+    int n_kept, n_changed; /* suggestions, so far */
+    int n_projects;        /* held */
+    int n_rescans;         /* so far */
+    int n_opened;          /* documents, so far */
+    char project[4096];    /* the last one that was held or rescanned */
     char client[64];
 };
 

@@ -199,7 +199,11 @@ struct scheduler {
     int32_t token; /* some token of text: what all generated ones are called */
     struct scheduler_job *jobs;
     struct stub_counts counts;
+    void (*on_report)(void *ctx, const struct scheduler_request *r, struct scheduler_report *report);
+    void *ctx;
 };
+
+static void (*on_new)(void);
 
 static void unref(struct scheduler_job *j)
 {
@@ -212,6 +216,7 @@ static void leave(struct scheduler *s, struct scheduler_job *j, enum scheduler_o
     while (*link != j) link = &(*link)->next;
     *link = j->next;
     j->report.outcome = outcome;
+    if (s->on_report) s->on_report(s->ctx, &j->r, &j->report);
     j->r.done(j->r.ctx, &j->report);
     unref(j);
 }
@@ -293,6 +298,20 @@ int32_t stub_scheduler_run(struct scheduler *s, int64_t n_tokens)
     return n;
 }
 
+void stub_scheduler_on_report(struct scheduler *s,
+                              void (*fn)(void *ctx, const struct scheduler_request *r,
+                                         struct scheduler_report *report),
+                              void *ctx)
+{
+    s->on_report = fn;
+    s->ctx = ctx;
+}
+
+void stub_scheduler_on_new(void (*fn)(void))
+{
+    on_new = fn;
+}
+
 void stub_scheduler_counts(const struct scheduler *s, struct stub_counts *out)
 {
     *out = s->counts;
@@ -309,6 +328,7 @@ enum err scheduler_new(struct engine *take, const struct scheduler_options *o, s
     s->engine = take;
     fim_detect(scheduler_model(s), &s->fim);
     s->token = tokenizer_find(scheduler_model(s)->tokenizer, "a");
+    if (on_new) on_new();
     *out = s;
     return OK;
 }

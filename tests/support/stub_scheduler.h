@@ -38,6 +38,15 @@ enum engine_stop stub_answer(struct stub_prompt p, int32_t max_tokens, struct bu
  * other, until n_tokens were generated in all. Returns how many jobs are left. */
 int32_t stub_scheduler_run(struct scheduler *s, int64_t n_tokens);
 
+/* Called with each report before it is given: a test says what the job has cost, or that it failed. Once per
+ * scheduler; null: no more. */
+void stub_scheduler_on_report(struct scheduler *s,
+                              void (*fn)(void *ctx, const struct scheduler_request *r,
+                                         struct scheduler_report *report),
+                              void *ctx);
+/* Called on the loader's thread for each scheduler that is made from now on; null: no more. */
+void stub_scheduler_on_new(void (*fn)(void));
+
 struct stub_counts {
     int64_t n_begun;          /* jobs whose prompt was laid out */
     int64_t n_tokens;         /* generated */

@@ -61,7 +61,7 @@ class CheckLayers(unittest.TestCase):
 
     def test_fences(self):
         for folder, header in [
-            ("model", "curl/curl.h"),
+            ("net", "curl/curl.h"),
             ("cli", "ini.h"),
             ("kern", "immintrin.h"),
             ("os", "uv.h"),

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/json_read.h"
+#include "os/clock.h"
 #include "serve/api.h"
 #include "serve/http.h"
 #include "support/fake_service.h"
@@ -152,11 +153,12 @@ static int set_up(void **state)
     struct errmsg msg;
     w->service = fake_service_new();
     w->metrics = metrics_new();
-    w->api = api_new(w->service, w->metrics);
     buf_init(&w->buf, 1 << 20);
     struct http_server_options o = {
         .on_request = on_request, .is_public = api_is_public, .token = "", .origins = "", .ctx = w};
     assert_int_equal(uv_loop_init(&w->http.loop), 0);
+    w->api =
+        api_new(&(struct api_options){.service = w->service, .metrics = w->metrics, .loop = &w->http.loop});
     assert_int_equal(http_server_new(&w->http.loop, &o, &w->http.server, &msg), OK);
     assert_int_equal(http_listen_tcp(w->http.server, "127.0.0.1:0", &w->http.port, &msg), OK);
     w->fd = http_world_connect(&w->http);
@@ -168,8 +170,9 @@ static int tear_down(void **state)
 {
     struct world *w = *state;
     if (w->fd >= 0) close(w->fd);
-    http_world_close(&w->http);
+    http_server_free(&w->http.server);
     api_free(&w->api);
+    http_world_close(&w->http);
     assert_int_equal(w->service->n_waiting, 0);
     fake_service_free(&w->service);
     metrics_free(&w->metrics);
@@ -630,6 +633,9 @@ static void test_metrics(void **state)
 {
     struct world *w = *state;
     struct http_reply r = ask(w, "GET", "/metrics", "");
+    assert_holds(&r, "# TYPE inline_requests_total counter\n");
+    assert_null(strstr(r.body, "llamacpp"));
+    r = ask(w, "GET", "/metrics?names=llamacpp", "");
     assert_non_null(strstr(r.head, "Content-Type: text/plain; version=0.0.4"));
     assert_holds(&r, "# TYPE llamacpp:prompt_tokens_total counter\nllamacpp:prompt_tokens_total 0\n");
     assert_holds(&r, "\nllamacpp:predicted_tokens_seconds 0\n");
@@ -745,7 +751,7 @@ static void test_status(void **state)
     assert_int_equal(json_read(r.body, r.body_len, &root, NULL), OK);
     assert_string_equal(json_get_str(json_get(root, "version"), NULL), INLINE_VERSION);
     assert_int_equal(number(root, "pid"), getpid());
-    assert_int_equal(number(root, "requests"), 1);
+    assert_int_equal(number(root, "running"), 1);
 
     const struct json_value *model = json_at(json_get(root, "models"), 0);
     assert_string_equal(json_get_str(json_get(model, "name"), NULL), "toy");
@@ -767,6 +773,42 @@ static void test_status(void **state)
     assert_string_equal(json_get_str(json_get(event, "what"), NULL), "trim");
     assert_int_equal(number(event, "gave_bytes"), 70);
     assert_int_equal(number(json_get(root, "caches"), "answers"), 10);
+    json_read_free(&root);
+}
+
+/* What is measured: figures by window, memory by part, servers elsewhere. */
+static void test_status_figures(void **state)
+{
+    static const char *const windows[] = {"1m", "15m", "24h", "all"};
+    struct world *w = *state;
+    struct json_value *root = NULL;
+    metrics_roll(w->metrics, clock_ns());
+    metrics_add(w->metrics, METRIC_REQUESTS, 0, 3);
+    metrics_observe(w->metrics, METRIC_REQUEST_SECONDS, METRIC_ANSWER_CACHED, 0.25);
+    metrics_set(w->metrics, METRIC_MEMORY_BYTES, METRIC_MEMORY_KV, 77);
+    metrics_set(w->metrics, METRIC_MEMORY_MAX_BYTES, 0, 1000);
+    metrics_set(w->metrics, METRIC_REMOTE_UP, metrics_label(w->metrics, METRIC_REMOTE_UP, "team"), 1);
+    struct http_reply r = ask(w, "GET", "/status", "");
+    assert_int_equal(r.status, 200);
+    assert_int_equal(json_read(r.body, r.body_len, &root, NULL), OK);
+    for (int i = 0; i < 4; i++) {
+        const struct json_value *figures = json_get(json_get(root, "figures"), windows[i]);
+        const struct json_value *requests = json_get(figures, "inline_requests_total");
+        const struct json_value *seconds = json_get(figures, "inline_request_seconds");
+        double p50 = 0;
+        assert_int_equal(number(json_get(requests, "ok"), "n"), 3);
+        assert_true(json_get_num(json_get(json_get(seconds, "cached"), "p50"), &p50));
+        assert_true(p50 > 0.2475 && p50 < 0.2525);
+        assert_null(json_get(seconds, "computed"));
+    }
+    const struct json_value *memory = json_get(root, "memory");
+    assert_int_equal(number(memory, "max_bytes"), 1000);
+    assert_int_equal(number(json_get(memory, "parts"), "kv"), 77);
+    assert_int_equal(number(json_get(memory, "parts"), "heap"), 0);
+    const struct json_value *server = json_at(json_get(root, "remote"), 0);
+    bool is_up = false;
+    assert_string_equal(json_get_str(json_get(server, "name"), NULL), "team");
+    assert_true(json_get_flag(json_get(server, "up"), &is_up) && is_up);
     json_read_free(&root);
 }
 
@@ -845,7 +887,8 @@ int main(void)
         TEST(test_ollama),        TEST(test_bad_bodies),      TEST(test_health),
         TEST(test_tokens),        TEST(test_metrics),         TEST(test_routes),
         TEST(test_cache_stats),   TEST(test_cache_clear),     TEST(test_cache_clear_abandoned),
-        TEST(test_status),        TEST(test_load_and_unload), TEST(test_unloading),
+        TEST(test_status),        TEST(test_status_figures),  TEST(test_load_and_unload),
+        TEST(test_unloading),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <cmocka.h>
@@ -175,6 +176,10 @@ static void test_in_order_until_enough(void **state)
     assert_non_null(strstr(buf_str(&out), "inline_governor_actions_total{action=\"shrink caches\"} 1\n"));
     assert_non_null(strstr(buf_str(&out), "inline_governor_actions_total{action=\"trim the heap\"} 0\n"));
     assert_non_null(strstr(buf_str(&out), "inline_governor_threads 2\n"));
+    assert_int_equal(metrics_count(m, METRIC_GOVERNOR_GIVEN_BYTES, 0), s.gave_bytes);
+    assert_true(fabs(metrics_value(m, METRIC_MEMORY_SHARE, 0) - status_of(&w).memory_share) < 1e-12);
+    assert_true(fabs(metrics_value(m, METRIC_CPU_SHARE, METRIC_CPU_OTHERS) - status_of(&w).others_share) <
+                1e-12);
     buf_clear(&out);
     governor_free(&w.g);
     metrics_free(&m);

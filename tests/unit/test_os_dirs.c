@@ -70,6 +70,22 @@ static void test_runtime(void **state)
     assert_runtime(usual);
 }
 
+static void test_state(void **state)
+{
+    (void)state;
+    char below[64], *path;
+    setenv("XDG_STATE_HOME", "/var/state", 1);
+    path = dirs_path(DIR_STATE, "journal.db");
+    assert_string_equal(path, "/var/state/inline/journal.db");
+    mem_free(path);
+    unsetenv("XDG_STATE_HOME");
+    setenv("HOME", home, 1);
+    path = dirs_path(DIR_STATE, NULL);
+    snprintf(below, sizeof below, "%s/.local/state/inline", home);
+    assert_string_equal(path, below);
+    mem_free(path);
+}
+
 static int set_up(void **state)
 {
     (void)state;
@@ -90,6 +106,7 @@ static int tear_down(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_private), cmocka_unit_test(test_runtime)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_private), cmocka_unit_test(test_runtime),
+                                       cmocka_unit_test(test_state)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -581,6 +581,7 @@ static void test_shed(void **state)
     answer_clear(&hold);
     struct buf text;
     buf_init(&text, WORLD_TEXT_MAX);
+    service_measure(b.service, true);
     metrics_write(b.metrics, &text);
     assert_non_null(strstr(buf_str(&text), "inline_requests_total{outcome=\"shed\"} 2"));
     assert_non_null(strstr(buf_str(&text), "inline_requests_total{outcome=\"ok\"} 3"));
@@ -830,9 +831,9 @@ static void test_tokens(void **state)
 static void test_notes(void **state)
 {
     struct service_world *b = *state;
-    service_note(b->service, "x", SERVICE_SHOWN, 10);
-    service_note(b->service, "x", SERVICE_SHOWN, 10);
-    service_note(b->service, "x", SERVICE_PARTLY_ACCEPTED, 3);
+    service_note(b->service, "x", 0, SERVICE_SHOWN, 10);
+    service_note(b->service, "x", 0, SERVICE_SHOWN, 10);
+    service_note(b->service, "x", 0, SERVICE_PARTLY_ACCEPTED, 3);
     struct answer a;
     world_ask(b, request_at(source, CURSOR), &a);
     answer_clear(&a);
@@ -842,7 +843,7 @@ static void test_notes(void **state)
     assert_non_null(strstr(buf_str(&text), "inline_suggestions_total{event=\"shown\"} 2"));
     assert_non_null(strstr(buf_str(&text), "inline_suggestions_total{event=\"partly_accepted\"} 1"));
     assert_non_null(strstr(buf_str(&text), "inline_request_seconds"));
-    assert_non_null(strstr(buf_str(&text), "stage=\"predict\""));
+    assert_non_null(strstr(buf_str(&text), "stage=\"decode\""));
     assert_non_null(strstr(buf_str(&text), "inline_predicted_tokens_total"));
     buf_clear(&text);
 }

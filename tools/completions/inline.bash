@@ -22,7 +22,7 @@ _inline() {
         ;;
     *)
         if [ "$COMP_CWORD" -eq 1 ]; then
-            words="complete serve lsp model cache status doctor config bench tokenize logits --version --help"
+            words="complete serve lsp model cache status top explain doctor config bench tokenize logits --version --help"
         elif [ "$command" = model ] && [ "$COMP_CWORD" -eq 2 ]; then
             words="recommend list pull import info check plan pack load unload rm"
         elif [ "$command" = cache ] && [ "$COMP_CWORD" -eq 2 ]; then
@@ -43,13 +43,17 @@ _inline() {
             model\ rm) words="--yes $models" ;;
             cache\ clear) words="$settings --project --file --all --json" ;;
             cache\ *) words="$settings --json" ;;
-            status\ * | doctor\ *) words="$settings --json" ;;
+            status\ *) words="$settings --metrics --json" ;;
+            doctor\ *) words="$settings --json" ;;
+            top\ *) words="$settings --interval --once" ;;
+            explain\ *) words="last $settings --list --json" ;;
             config\ *) words="$settings --json --markdown" ;;
             bench\ trace) words="$settings --json --line --column --type --keys --rate --check --edits --move --refresh \
                 --order --no-speculation --kv --packed --max-prompt-tokens --lines-before --lines-after" ;;
             bench\ context) words="$settings --json --lines $models" ;;
             bench\ cache) words="$settings --json --entries --writers --rate --seconds" ;;
-            bench\ *) words="model trace context cache $settings --runs --only --packed --kv --neighbour --text --json $models" ;;
+            bench\ targets) words="$settings --json --quick --large $models" ;;
+            bench\ *) words="model trace context cache targets $settings --runs --only --packed --kv --neighbour --text --json $models" ;;
             tokenize\ *) words="$settings --text --special --bos --ids --json" ;;
             logits\ *) words="$settings --prompt --file --tokens --top --greedy --json $models" ;;
             esac

@@ -6,6 +6,8 @@ complete -c inline -n __fish_use_subcommand -a lsp -d 'The language server that 
 complete -c inline -n __fish_use_subcommand -a model -d 'Install, inspect and remove models'
 complete -c inline -n __fish_use_subcommand -a cache -d 'Look at the cached completions'
 complete -c inline -n __fish_use_subcommand -a status -d 'What the running daemon does and holds'
+complete -c inline -n __fish_use_subcommand -a top -d 'Watch the running daemon, live'
+complete -c inline -n __fish_use_subcommand -a explain -d 'Tell the story of a request'
 complete -c inline -n __fish_use_subcommand -a doctor -d 'Look for what keeps Inline from working well'
 complete -c inline -n __fish_use_subcommand -a config -d 'Show every setting'
 complete -c inline -n __fish_use_subcommand -a bench -d 'Measure speed'
@@ -42,21 +44,27 @@ complete -c inline -n '__fish_seen_subcommand_from pull' -a "(inline model list 
 complete -c inline -n '__fish_seen_subcommand_from info check pack load unload rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
 complete -c inline -n '__fish_seen_subcommand_from pack' -l remove
 complete -c inline -n '__fish_seen_subcommand_from recommend' -l memory -x
-complete -c inline -n '__fish_seen_subcommand_from recommend status doctor' -l json
+complete -c inline -n '__fish_seen_subcommand_from recommend status explain doctor' -l json
+complete -c inline -n '__fish_seen_subcommand_from status' -l metrics
+complete -c inline -n '__fish_seen_subcommand_from explain' -a last
+complete -c inline -n '__fish_seen_subcommand_from explain' -l list
+complete -c inline -n '__fish_seen_subcommand_from top' -l interval -x
+complete -c inline -n '__fish_seen_subcommand_from top' -l once
 complete -c inline -n '__fish_seen_subcommand_from cache; and not __fish_seen_subcommand_from bench' -a 'stats clear verify'
 complete -c inline -n '__fish_seen_subcommand_from cache' -l json
 complete -c inline -n '__fish_seen_subcommand_from clear' -l project -x -a '(__fish_complete_directories)'
 complete -c inline -n '__fish_seen_subcommand_from clear' -l file -r
 complete -c inline -n '__fish_seen_subcommand_from clear' -l all
 complete -c inline -n '__fish_seen_subcommand_from config' -l markdown
-complete -c inline -n '__fish_seen_subcommand_from bench' -a 'model trace context cache' -F
-for flag in json neighbour check refresh no-speculation
+complete -c inline -n '__fish_seen_subcommand_from bench' -a 'model trace context cache targets' -F
+for flag in json neighbour check refresh no-speculation quick
     complete -c inline -n '__fish_seen_subcommand_from bench' -l $flag
 end
 for option in runs only line column type keys rate edits max-prompt-tokens lines-before lines-after lines entries writers seconds
     complete -c inline -n '__fish_seen_subcommand_from bench' -l $option -x
 end
 complete -c inline -n '__fish_seen_subcommand_from bench' -l text -r
+complete -c inline -n '__fish_seen_subcommand_from targets' -l large -x
 complete -c inline -n '__fish_seen_subcommand_from bench' -l packed -x -a 'auto on off both'
 complete -c inline -n '__fish_seen_subcommand_from bench' -l kv -x -a 'f16 q8_0'
 complete -c inline -n '__fish_seen_subcommand_from bench' -l move -x -a 'on off'

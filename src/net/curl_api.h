@@ -1,7 +1,7 @@
 /* libcurl, loaded when first needed. Linking it would cost every start of the program the loading of some
- * 25 libraries (TLS, HTTP/2, LDAP ...); downloads are rare. */
-#ifndef MODEL_CURL_API_H
-#define MODEL_CURL_API_H
+ * 25 libraries (TLS, HTTP/2, LDAP ...), and it is rarely needed. */
+#ifndef NET_CURL_API_H
+#define NET_CURL_API_H
 
 #include <curl/curl.h>
 
@@ -21,6 +21,8 @@ struct curl_api {
     CURLUcode (*url_get)(CURLU *url, CURLUPart part, char **text, unsigned flags);
     void (*url_cleanup)(CURLU *url);
     void (*free)(void *text);
+    struct curl_slist *(*slist_append)(struct curl_slist *list, const char *text);
+    void (*slist_free_all)(struct curl_slist *list);
 };
 
 /* Load the library, for the rest of the process's life. ERR_UNSUPPORTED says what to install. */

@@ -1,5 +1,5 @@
 /* Loading libcurl at run time. */
-#include "model/curl_api.h"
+#include "net/curl_api.h"
 
 #include <dlfcn.h>
 #include <stddef.h>
@@ -14,9 +14,10 @@ static const struct {
     {                                                                                                        \
         "curl_" #name, offsetof(struct curl_api, name)                                                       \
     }
-    FUNCTION(global_init),  FUNCTION(easy_init),    FUNCTION(easy_setopt),   FUNCTION(easy_perform),
-    FUNCTION(easy_getinfo), FUNCTION(easy_cleanup), FUNCTION(easy_strerror), FUNCTION(url),
-    FUNCTION(url_set),      FUNCTION(url_get),      FUNCTION(url_cleanup),   FUNCTION(free),
+    FUNCTION(global_init),  FUNCTION(easy_init),      FUNCTION(easy_setopt),   FUNCTION(easy_perform),
+    FUNCTION(easy_getinfo), FUNCTION(easy_cleanup),   FUNCTION(easy_strerror), FUNCTION(url),
+    FUNCTION(url_set),      FUNCTION(url_get),        FUNCTION(url_cleanup),   FUNCTION(free),
+    FUNCTION(slist_append), FUNCTION(slist_free_all),
 #undef FUNCTION
 };
 
@@ -29,10 +30,8 @@ enum err curl_api_load(struct curl_api *out, struct errmsg *msg)
         library = dlopen(names[i], RTLD_NOW | RTLD_LOCAL);
     }
     if (!library) {
-        return err_set(
-            msg, ERR_UNSUPPORTED,
-            "downloading needs libcurl, which is not installed: install libcurl4 (Debian, Ubuntu) or "
-            "libcurl (others), or download the file elsewhere and run: inline model import FILE");
+        return err_set(msg, ERR_UNSUPPORTED,
+                       "libcurl is not installed: install libcurl4 (Debian, Ubuntu) or libcurl (others)");
     }
     for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
         void *function = dlsym(library, functions[i].symbol);
