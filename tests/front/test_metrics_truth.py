@@ -243,7 +243,8 @@ class LongRun(MetricsTruthTest):
         self.assertEqual(sum(metrics.of("inline_requests_total").values()), N_LONG // N_CLIENTS * N_CLIENTS)
         self.assertGreater(self.n_lines, 5)  # of the stream's first events
         if not SANITIZED:
-            self.assertLess(whole - half, 2 << 20, f"{half} bytes, then {whole}")
+            # Databases' page caches and allocators' arenas fill at some time; 400 bytes of each request would not pass.
+            self.assertLess(whole - half, N_LONG // 2 * 400, f"{half} bytes, then {whole}")
 
 
 if __name__ == "__main__":

@@ -74,6 +74,7 @@ static void on_report(void *ctx, const struct scheduler_request *r, struct sched
         report->outcome = SCHEDULER_FAILED;
         report->err = w->fail;
         err_set(&report->msg, w->fail, "as the test wanted it");
+        report->is_model_lost = w->is_lost;
         w->fail = OK;
         return;
     }

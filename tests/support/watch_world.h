@@ -56,6 +56,7 @@ struct watch_world {
     int n_asked;
     /* What the next report says. */
     enum err fail;
+    bool is_lost;               /* and so is the model */
     struct watch_asked *unsure; /* the model is not sure of the answer to this */
     double load_ms;             /* that it has waited for its model */
     double waited_ms;           /* that it has waited for its turn, which the clock has seen already */

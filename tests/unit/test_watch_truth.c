@@ -398,6 +398,22 @@ static void test_everything(void **state)
     watch_close(&w);
 }
 
+/* Its file was changed under it. */
+static void act_lose_model(struct watch_world *w)
+{
+    struct watch_document d = watch_new_document(w, WATCH_EMPTY_LINE);
+    w->fail = ERR_IO;
+    w->is_lost = true;
+    watch_expect_not(watch_submit_looked_up(w, watch_request_at(&d)), SERVICE_ERROR, METRIC_ERROR_MODEL);
+    watch_finish(w);
+    watch_note(w, METRIC_MODEL_UNLOADS, 0, 1);
+    while (watch_model(w, "llama")->state != SERVICE_MODEL_FAILED) {
+        usleep(200);
+        watch_poll(w);
+    }
+    metrics_roll(w->metrics, set_clock_peek());
+}
+
 /* Every question is computed, and says that caches are off. */
 static void test_without_caches(void **state)
 {
@@ -409,6 +425,7 @@ static void test_without_caches(void **state)
         next_round(&w, round);
         play(&w, acts, sizeof acts / sizeof *acts);
     }
+    act_lose_model(&w);
     check(&w);
     check_journal(&w);
     watch_close(&w);
