@@ -68,7 +68,7 @@ class BenchModelTest(FrontTest):
             self.assertIn(word, out)
 
     def test_usage(self):
-        self.fails("bench", status=2, says="model, trace, context or cache")
+        self.fails("bench", status=2, says="model, trace, context, cache or targets")
         self.fails("bench", "mdel", status=2, says="did you mean model?")
         self.fails("bench", "model", "--kv", "f32", status=2, says="f16 q8_0")
         self.fails("bench", "model", "a", "b", status=2, says="one MODEL")

@@ -348,6 +348,21 @@ static void test_empty_window(void **state)
     close_world(&w);
 }
 
+/* The same for a rule that fires below its threshold, where no observation is no low value. */
+static void test_empty_window_below(void **state)
+{
+    struct world w;
+    (void)state;
+    open_world(&w, "hit-rate=0.5/1/1m");
+    metrics_add(w.metrics, METRIC_CACHE_HITS, 0, 200);
+    pass(&w, 70);
+    metrics_add(w.metrics, METRIC_CACHE_MISSES, 0, 100);
+    pass(&w, 3);
+    expect_told(&w, 1, 0);
+    assert_in_range(wait_resolved(&w, 100), 55, 65);
+    close_world(&w);
+}
+
 /* --- Settings ----------------------------------------------------------------------------------------- */
 
 static void test_settings(void **state)
@@ -549,6 +564,7 @@ int main(void)
         cmocka_unit_test(test_no_flapping),
         cmocka_unit_test(test_min_count),
         cmocka_unit_test(test_empty_window),
+        cmocka_unit_test(test_empty_window_below),
         cmocka_unit_test(test_settings),
         cmocka_unit_test(test_bad_settings),
         cmocka_unit_test(test_list),
