@@ -19,8 +19,8 @@ void log_set_level(enum log_level level);
 void log_set_format(enum log_format format);
 void log_line(enum log_level level, const char *fmt, ...) PRINTF_LIKE(2, 3);
 
-/* Something that happened, with its figures (empty strings are left out): in text "inline: info: request id=17 outcome=ok total_ms=4.200".
- * A field that does not fit the line (4 KB) is left out. */
+/* Something that happened, with its figures (empty strings are left out): in text "inline: info: request
+ * id=17 outcome=ok total_ms=4.200". A field that does not fit the line (4 KB) is left out. */
 struct log_field {
     const char *key;
     enum { LOG_STR, LOG_INT, LOG_NUM } kind;

@@ -19,10 +19,8 @@ static const struct {
     const char *variable; /* an absolute path there wins */
     const char *in_home;  /* else this, below the home directory; or null */
 } places[] = {
-    [DIR_CONFIG] = {"XDG_CONFIG_HOME", ".config"},
-    [DIR_DATA] = {"XDG_DATA_HOME", ".local/share"},
-    [DIR_STATE] = {"XDG_STATE_HOME", ".local/state"},
-    [DIR_CACHE] = {"XDG_CACHE_HOME", ".cache"},
+    [DIR_CONFIG] = {"XDG_CONFIG_HOME", ".config"},    [DIR_DATA] = {"XDG_DATA_HOME", ".local/share"},
+    [DIR_STATE] = {"XDG_STATE_HOME", ".local/state"}, [DIR_CACHE] = {"XDG_CACHE_HOME", ".cache"},
     [DIR_RUNTIME] = {"XDG_RUNTIME_DIR", NULL}, /* else a directory of the user's in /tmp */
 };
 

@@ -114,16 +114,12 @@ void api_tabby_events(struct api *a, struct http_exchange *x)
     const struct http_request *request = http_request_of(x);
     struct json_value *body = NULL;
     struct errmsg msg = {0};
-    struct api_params p;
-    api_params_init(&p);
+    enum service_event event;
     enum err err = json_read(request->body, request->body_len, &body, &msg);
-    if (!err) err = api_params_str(body, "user", &p.user, NULL, &msg);
     if (err) {
         http_error(x, 400, "invalid_request_error", "%s", msg.text);
     } else {
-        api_params_settle(&p, http_header(x, "authorization"), http_header(x, "user-agent"));
-        enum service_event event;
-        if (event_of(body, &event)) service_note(a->service, p.client, answer_of(body), event, 0);
+        if (event_of(body, &event)) service_note(a->service, answer_of(body), event, 0);
         http_answer(x, 200, API_JSON, "{}", 2);
     }
     json_read_free(&body);

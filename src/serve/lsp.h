@@ -31,6 +31,6 @@ void lsp_on_alert(struct lsp *l, const struct alert *alert);
 /* A model's state has changed: report progress. */
 void lsp_on_models(struct lsp *l);
 size_t lsp_documents_bytes(const struct lsp *l); /* memory of what its client keeps open */
-void lsp_free(struct lsp **l); /* cancels its requests */
+void lsp_free(struct lsp **l);                   /* cancels its requests */
 
 #endif

@@ -35,8 +35,7 @@ void lsp_events_command(struct lsp *l, const struct lsp_message *m)
         return;
     }
     const struct json_value *arguments = json_get(m->params, "arguments");
-    service_note(l->o.service, l->client, id_of(arguments), SERVICE_ACCEPTED,
-                 count_of(json_at(arguments, 1)));
+    service_note(l->o.service, id_of(arguments), SERVICE_ACCEPTED, count_of(json_at(arguments, 1)));
     lsp_kept_accept(&l->kept, count_of(json_at(arguments, 0)), l->docs, clock_ns());
     lsp_rpc_null(&l->rpc, m->id);
 }
@@ -45,11 +44,11 @@ void lsp_events_command(struct lsp *l, const struct lsp_message *m)
 void lsp_events_shown(struct lsp *l, const struct lsp_message *m)
 {
     const struct json_value *arguments = arguments_of_item(m);
-    service_note(l->o.service, l->client, id_of(arguments), SERVICE_SHOWN, count_of(json_at(arguments, 1)));
+    service_note(l->o.service, id_of(arguments), SERVICE_SHOWN, count_of(json_at(arguments, 1)));
 }
 
 void lsp_events_partly_accepted(struct lsp *l, const struct lsp_message *m)
 {
-    service_note(l->o.service, l->client, id_of(arguments_of_item(m)), SERVICE_PARTLY_ACCEPTED,
+    service_note(l->o.service, id_of(arguments_of_item(m)), SERVICE_PARTLY_ACCEPTED,
                  count_of(json_get(m->params, "acceptedLength")));
 }

@@ -304,8 +304,7 @@ void service_prefetch_opened(struct service *s, const struct service_request *r)
 
 enum service_event { SERVICE_SHOWN, SERVICE_ACCEPTED, SERVICE_PARTLY_ACCEPTED, SERVICE_DISMISSED };
 /* id: service_answer.id of what was shown; 0: the client does not say. */
-void service_note(struct service *s, const char *client, uint64_t id, enum service_event event,
-                  int64_t n_chars);
+void service_note(struct service *s, uint64_t id, enum service_event event, int64_t n_chars);
 /* A suggestion that was accepted some time ago still stands as it was inserted, or was changed since. */
 void service_note_kept(struct service *s, bool is_kept);
 

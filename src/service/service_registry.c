@@ -18,6 +18,7 @@
 #include "os/clock.h"
 #include "os/machine.h"
 #include "os/thread.h"
+#include "os/usage.h"
 
 #define LOOK_MS 1e3 /* between looks whether a model's file has been replaced, or a missing one has come */
 
@@ -127,13 +128,15 @@ static bool look_up(struct service *s, struct service_loaded *m)
 }
 
 /* Unload what is not in use, the least recently used first, where one more model would be too many, or too
- * much for limits.memory. */
+ * much for limits.memory_mb beside the rest that the daemon has. */
 static void make_room(struct service *s, const struct service_loaded *for_model)
 {
     int64_t limit = s->o.governor.memory_limit;
+    struct usage usage = {0};
+    if (limit > 0) usage_self(&usage);
     for (;;) {
         int32_t n = 0;
-        int64_t bytes = for_model->bytes;
+        int64_t bytes = for_model->bytes + usage.rss_anon_bytes;
         for (int32_t i = 0; i < s->models.n_known; i++) {
             const struct service_loaded *m = s->models.known[i];
             if (m == for_model || (m->state != SERVICE_READY && m->state != SERVICE_LOADING)) continue;

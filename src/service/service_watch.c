@@ -130,14 +130,12 @@ void service_watch_cancelled(struct service *s, const struct service_ticket *t)
 
 /* ---- What editors tell ---- */
 
-void service_note(struct service *s, const char *client, uint64_t id, enum service_event event,
-                  int64_t n_chars)
+void service_note(struct service *s, uint64_t id, enum service_event event, int64_t n_chars)
 {
     static const enum journal_fate fates[] = {[SERVICE_SHOWN] = JOURNAL_SHOWN,
                                               [SERVICE_ACCEPTED] = JOURNAL_ACCEPTED,
                                               [SERVICE_PARTLY_ACCEPTED] = JOURNAL_PARTLY,
                                               [SERVICE_DISMISSED] = JOURNAL_DISMISSED};
-    (void)client;
     service_watch_count(s, METRIC_SUGGESTIONS, (int32_t)event, 1);
     service_watch_count(s, METRIC_SUGGESTION_CHARACTERS, (int32_t)event, n_chars);
     if (s->o.journal && id) journal_tell(s->o.journal, id, fates[event]);

@@ -50,7 +50,7 @@ class WithDaemon(DaemonTest):
         self.assertGreaterEqual(memory["rss_bytes"], memory["anon_bytes"])
         parts = memory["parts"]
         self.assertEqual(set(parts), {"weights", "packs", "kv", "completions", "documents", "heap", "other"})
-        self.assertAlmostEqual(sum(parts.values()), memory["rss_bytes"], delta=0.02 * memory["rss_bytes"])
+        self.assertAlmostEqual(sum(parts.values()), memory["rss_bytes"], delta=0.05 * memory["rss_bytes"])
         self.assertGreater(memory["max_bytes"], memory["rss_bytes"])
         governor = status["governor"]
         self.assertGreaterEqual(governor["orders"]["threads"], 1)

@@ -164,14 +164,12 @@ void service_rescan_project(struct service *s, const char *root)
     snprintf(s->project, sizeof s->project, "%s", root);
 }
 
-void service_note(struct service *s, const char *client, uint64_t id, enum service_event event,
-                  int64_t n_chars)
+void service_note(struct service *s, uint64_t id, enum service_event event, int64_t n_chars)
 {
     s->n_notes++;
     s->noted_id = id;
     s->event = event;
     s->n_chars = n_chars;
-    snprintf(s->client, sizeof s->client, "%s", client);
 }
 
 void service_note_kept(struct service *s, bool is_kept)

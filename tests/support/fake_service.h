@@ -29,7 +29,6 @@ struct service {
     int n_rescans;         /* so far */
     int n_opened;          /* documents, so far */
     char project[4096];    /* the last one that was held or rescanned */
-    char client[64];
 };
 
 struct service *fake_service_new(void);

@@ -831,9 +831,9 @@ static void test_tokens(void **state)
 static void test_notes(void **state)
 {
     struct service_world *b = *state;
-    service_note(b->service, "x", 0, SERVICE_SHOWN, 10);
-    service_note(b->service, "x", 0, SERVICE_SHOWN, 10);
-    service_note(b->service, "x", 0, SERVICE_PARTLY_ACCEPTED, 3);
+    service_note(b->service, 0, SERVICE_SHOWN, 10);
+    service_note(b->service, 0, SERVICE_SHOWN, 10);
+    service_note(b->service, 0, SERVICE_PARTLY_ACCEPTED, 3);
     struct answer a;
     world_ask(b, request_at(source, CURSOR), &a);
     answer_clear(&a);

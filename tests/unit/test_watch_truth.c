@@ -256,7 +256,7 @@ static void act_tell(struct watch_world *w)
     const struct watch_asked *a = &w->asked[w->n_asked - 1];
     for (int i = SERVICE_SHOWN; i <= SERVICE_DISMISSED; i++) {
         int64_t n_chars = (int64_t)watch_dice(w, 100);
-        service_note(w->service, "editor", a->id, (enum service_event)i, n_chars);
+        service_note(w->service, a->id, (enum service_event)i, n_chars);
         watch_note(w, METRIC_SUGGESTIONS, i, 1);
         watch_note(w, METRIC_SUGGESTION_CHARACTERS, i, (double)n_chars);
     }

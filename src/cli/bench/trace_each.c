@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/bench_trace.h"
+#include "cli/bench/trace.h"
 #include "os/clock.h"
 
 #define OUTPUT_MAX ((size_t)64 << 20)

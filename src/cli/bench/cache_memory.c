@@ -1,8 +1,8 @@
 /* The first level, in memory: as many entries as people have after weeks, and look-ups of all kinds. */
-#include "cli/bench_cache.h"
+#include "cli/bench/cache.h"
 
 #include "base/mem.h"
-#include "cli/bench.h"
+#include "cli/bench/bench.h"
 #include "os/clock.h"
 
 #define N_ENTRIES   100000

@@ -6,7 +6,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/bench_trace.h"
+#include "cli/bench/trace.h"
 
 /* Edits at one place before the user goes elsewhere, and places in one file before the next file. */
 #define EDITS_PER_PLACE 10

@@ -1,6 +1,6 @@
-/* `inline bench cache`: how long completions take to be found. See bench_cache_memory.c and
- * bench_cache_disk.c for what is measured; this is the command, its directory and its report. */
-#include "cli/bench_cache.h"
+/* `inline bench cache`: how long completions take to be found. See cache_memory.c and
+ * cache_disk.c for what is measured; this is the command, its directory and its report. */
+#include "cli/bench/cache.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -11,7 +11,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/bench.h"
+#include "cli/bench/bench.h"
 #include "cli/cli.h"
 #include "os/cpu.h"
 #include "os/dirs.h"

@@ -1,6 +1,6 @@
 /* Code from templates: "@" is replaced by a name that only this definition has, "#" by its number, "%" by the
  * name of an earlier one. */
-#include "cli/bench_code.h"
+#include "cli/bench/code.h"
 
 #include <stdbool.h>
 #include <string.h>

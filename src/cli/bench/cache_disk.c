@@ -4,7 +4,7 @@
  *
  * The project's records are in its database alone: a look-up there comes after one in the other that finds
  * nothing. What is read was written just before and is in the page cache. */
-#include "cli/bench_cache.h"
+#include "cli/bench/cache.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "cli/bench.h"
+#include "cli/bench/bench.h"
 #include "cli/interrupt.h"
 #include "cli/meter.h"
 #include "os/clock.h"

@@ -1,5 +1,5 @@
 /* What the machine can read in a second, which bounds decoding, and a neighbour that takes one processor. */
-#include "cli/bench_machine.h"
+#include "cli/bench/machine.h"
 
 #include <pthread.h>
 #include <stdatomic.h>

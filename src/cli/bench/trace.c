@@ -1,13 +1,13 @@
 /* `inline bench trace`: typing into a real file, replayed in this process. The command's options, and what
- * its three ways of replaying share; they are in bench_trace_each.c, bench_trace_paced.c and
- * bench_trace_check.c. The text is kept as an editor keeps it, and each completion starts from that text. */
-#include "cli/bench_trace.h"
+ * its three ways of replaying share; they are in trace_each.c, trace_paced.c and
+ * trace_check.c. The text is kept as an editor keeps it, and each completion starts from that text. */
+#include "cli/bench/trace.h"
 
 #include <string.h>
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/bench.h"
+#include "cli/bench/bench.h"
 #include "cli/cli.h"
 #include "complete/complete.h"
 #include "model/model.h"

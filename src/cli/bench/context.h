@@ -8,7 +8,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "cli/bench_ask.h"
+#include "cli/bench/ask.h"
 
 struct json;
 

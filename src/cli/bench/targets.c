@@ -1,9 +1,9 @@
 /* `inline bench targets`: each promise about speed, memory and processors, held against what this machine
- * does. A daemon of our own is asked as clients ask (bench_daemon.h); the parts that measure are in
- * bench_targets_time.c and bench_targets_use.c, and this is the command, the table of targets and the report.
+ * does. A daemon of our own is asked as clients ask (daemon.h); the parts that measure are in
+ * targets_time.c and targets_use.c, and this is the command, the table of targets and the report.
  *
  * The limits are what users were promised; beside them stands what we aim for, which decides nothing. */
-#include "cli/bench_targets.h"
+#include "cli/bench/targets.h"
 
 #include <signal.h>
 #include <stdarg.h>
@@ -15,7 +15,7 @@
 #include "base/json.h"
 #include "base/json_read.h"
 #include "base/mem.h"
-#include "cli/bench.h"
+#include "cli/bench/bench.h"
 #include "cli/cli.h"
 #include "cli/interrupt.h"
 #include "os/clock.h"

@@ -7,7 +7,7 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/bench_trace.h"
+#include "cli/bench/trace.h"
 #include "os/clock.h"
 
 /* What the two threads share. The typist owns n_typed and key_ns until `lock` is taken; `cancel` is set by

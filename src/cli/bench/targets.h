@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "cli/bench_daemon.h"
+#include "cli/bench/daemon.h"
 
 struct settings;
 
@@ -75,7 +75,7 @@ MUST_CHECK enum err bench_targets_status(const struct bench_targets *t, struct j
 /* A number in `object` at these keys, up to a null; 0: it is not there. */
 double bench_targets_number(const struct json_value *object, const char *const keys[]);
 
-/* --- Times: bench_targets_time.c ------------------------------------------------------------------------ */
+/* --- Times: targets_time.c ------------------------------------------------------------------------ */
 
 /* A daemon with this model is started, several times, each asked for one token: into the figure of `target`.
  * The last one runs on. */
@@ -88,7 +88,7 @@ MUST_CHECK enum err bench_targets_times(struct bench_targets *t, struct errmsg *
 MUST_CHECK enum err bench_targets_type(struct bench_targets *t, double *cpu_percent, double *answered_percent,
                                        struct errmsg *msg);
 
-/* --- What it takes: bench_targets_use.c ----------------------------------------------------------------- */
+/* --- What it takes: targets_use.c ----------------------------------------------------------------- */
 
 /* Of a daemon without a model, which is started and ended. */
 MUST_CHECK enum err bench_targets_base(struct bench_targets *t, struct errmsg *msg);
@@ -109,7 +109,7 @@ void bench_targets_clock_start(const struct bench_targets *t, struct bench_targe
 /* Percent of all processors' time since then; below 0: the system does not tell. */
 double bench_targets_clock_percent(const struct bench_targets *t, const struct bench_targets_clock *c);
 
-/* --- The text: bench_targets_text.c --------------------------------------------------------------------- */
+/* --- The text: targets_text.c --------------------------------------------------------------------- */
 
 #define BENCH_TARGETS_DOCUMENT "bench.c"
 

@@ -7,7 +7,7 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#include "cli/bench_text.h"
+#include "cli/bench/text.h"
 #include "complete/prompt.h"
 #include "context/documents.h"
 #include "context/fim.h"

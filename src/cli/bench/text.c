@@ -1,5 +1,5 @@
 /* A text under edit, in one piece of memory: what a keystroke costs here is nothing beside a completion. */
-#include "cli/bench_text.h"
+#include "cli/bench/text.h"
 
 #include <stdbool.h>
 #include <string.h>

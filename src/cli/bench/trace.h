@@ -5,9 +5,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "cli/bench.h"
-#include "cli/bench_ask.h"
-#include "cli/bench_text.h"
+#include "cli/bench/bench.h"
+#include "cli/bench/ask.h"
+#include "cli/bench/text.h"
 
 struct bench_trace_plan {
     const char *file;

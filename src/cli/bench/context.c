@@ -3,15 +3,15 @@
  * character is typed into it. Anchor: the cursor goes elsewhere, so that the window and what goes with it are
  * chosen anew. Parse: what the outlines of long documents would cost by a syntax tree, which they do without.
  */
-#include "cli/bench_context.h"
+#include "cli/bench/context.h"
 
 #include <stdio.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/bench.h"
-#include "cli/bench_code.h"
+#include "cli/bench/bench.h"
+#include "cli/bench/code.h"
 #include "cli/cli.h"
 #include "complete/complete.h"
 #include "context/secrets.h"

@@ -1,5 +1,5 @@
 /* Cancelling a prefill from another thread, as an editor's next key does. */
-#include "cli/bench_cancel.h"
+#include "cli/bench/cancel.h"
 
 #include <pthread.h>
 #include <string.h>

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "cli/bench.h"
-#include "cli/bench_code.h"
-#include "cli/bench_context.h"
+#include "cli/bench/bench.h"
+#include "cli/bench/code.h"
+#include "cli/bench/context.h"
 #include "infer/token_diff.h"
 
 #define N_KEYS    500

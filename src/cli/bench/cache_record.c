@@ -1,6 +1,6 @@
 /* Made-up completions, as long as real ones: 180 bytes with what their prompts were drawn from. Each is told
  * by its number, so that nothing has to be remembered of a million of them. */
-#include "cli/bench_cache.h"
+#include "cli/bench/cache.h"
 
 #include <inttypes.h>
 #include <stdio.h>

@@ -10,9 +10,9 @@
 
 #include "base/json.h"
 #include "base/mem.h"
-#include "cli/bench.h"
-#include "cli/bench_cancel.h"
-#include "cli/bench_machine.h"
+#include "cli/bench/bench.h"
+#include "cli/bench/cancel.h"
+#include "cli/bench/machine.h"
 #include "cli/cli.h"
 #include "cli/text_loss.h"
 #include "model/gguf.h"

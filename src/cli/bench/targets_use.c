@@ -1,12 +1,12 @@
-/* What the daemon takes of memory, disk and processors, for `inline bench targets`. See bench_targets.h. */
+/* What the daemon takes of memory, disk and processors, for `inline bench targets`. See targets.h. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/json_read.h"
 #include "base/mem.h"
-#include "cli/bench_code.h"
-#include "cli/bench_targets.h"
+#include "cli/bench/code.h"
+#include "cli/bench/targets.h"
 #include "cli/settings.h"
 #include "os/clock.h"
 #include "os/cpu.h"

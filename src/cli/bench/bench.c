@@ -1,5 +1,5 @@
 /* `inline bench`: dispatch, and what its commands share. */
-#include "cli/bench.h"
+#include "cli/bench/bench.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,12 +17,9 @@
 
 int cli_bench(int argc, char **argv, const struct settings *s)
 {
-    static const struct cli_subcommand list[] = {{"model", bench_model},
-                                                 {"trace", bench_trace},
-                                                 {"context", bench_context},
-                                                 {"cache", bench_cache},
-                                                 {"targets", bench_targets},
-                                                 {NULL, NULL}};
+    static const struct cli_subcommand list[] = {{"model", bench_model},     {"trace", bench_trace},
+                                                 {"context", bench_context}, {"cache", bench_cache},
+                                                 {"targets", bench_targets}, {NULL, NULL}};
     return cli_subcommand("bench", list, argc, argv, s);
 }
 

@@ -1,11 +1,11 @@
-/* How long things take, for `inline bench targets`. See bench_targets.h. */
+/* How long things take, for `inline bench targets`. See targets.h. */
 #include <string.h>
 #include <time.h>
 
 #include "base/json_read.h"
 #include "base/mem.h"
-#include "cli/bench.h"
-#include "cli/bench_targets.h"
+#include "cli/bench/bench.h"
+#include "cli/bench/targets.h"
 #include "os/clock.h"
 
 #define N_LOADS       3

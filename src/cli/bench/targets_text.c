@@ -1,10 +1,10 @@
-/* What `inline bench targets` types, and where, and how it asks. See bench_targets.h. */
+/* What `inline bench targets` types, and where, and how it asks. See targets.h. */
 #include <string.h>
 
 #include "base/json.h"
 #include "base/json_read.h"
-#include "cli/bench_code.h"
-#include "cli/bench_targets.h"
+#include "cli/bench/code.h"
+#include "cli/bench/targets.h"
 #include "os/clock.h"
 #include "serve/ask.h"
 

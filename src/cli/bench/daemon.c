@@ -1,5 +1,5 @@
-/* See bench_daemon.h. */
-#include "cli/bench_daemon.h"
+/* See daemon.h. */
+#include "cli/bench/daemon.h"
 
 #include <errno.h>
 #include <ftw.h>

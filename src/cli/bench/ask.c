@@ -1,5 +1,5 @@
 /* One timed completion. */
-#include "cli/bench_ask.h"
+#include "cli/bench/ask.h"
 
 #include "complete/question.h"
 #include "model/model.h"
