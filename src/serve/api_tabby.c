@@ -115,7 +115,9 @@ void api_tabby_events(struct api *a, struct http_exchange *x)
     struct json_value *body = NULL;
     struct errmsg msg = {0};
     enum service_event event;
+    const char *user = "";
     enum err err = json_read(request->body, request->body_len, &body, &msg);
+    if (!err) err = api_params_str(body, "user", &user, NULL, &msg);
     if (err) {
         http_error(x, 400, "invalid_request_error", "%s", msg.text);
     } else {

@@ -31,23 +31,26 @@
 #include "watch/journal.h"
 #include "watch/metrics.h"
 
-#define ALERTS_NS ((int64_t)1000000000) /* between two judgements of alerts */
-#define DRAIN_MS  10000                 /* what a running request may still take; systemd kills after 90 s */
-#define WHERE_MAX 8192                  /* bytes of the line that says where we listen */
+/* Between two judgements of alerts: while there is work, and at most while there is none. */
+#define ALERTS_NS     ((int64_t)1000000000)
+#define ALERTS_MAX_NS ((int64_t)60000000000)
+#define DRAIN_MS      10000 /* what a running request may still take; systemd kills after 90 s */
+#define WHERE_MAX     8192  /* bytes of the line that says where we listen */
 
 struct daemon {
     const struct daemon_options *o;
     uv_loop_t loop;
-    uv_async_t wake;      /* the service has something for service_poll */
-    uv_signal_t ends[2];  /* SIGTERM, SIGINT */
-    uv_signal_t reload;   /* SIGHUP */
-    uv_prepare_t prepare; /* calls look */
-    uv_timer_t timer;     /* idle: leave; draining: do not wait longer */
-    uv_timer_t tick;      /* service_tick */
-    int64_t due_ns;       /* that `tick` is armed for; 0: it is not */
-    int64_t alerts_ns;    /* when alerts were judged */
-    uv_poll_t pressure;   /* memory is short */
-    int pressure_fd;      /* -1: the system does not tell */
+    uv_async_t wake;        /* the service has something for service_poll */
+    uv_signal_t ends[2];    /* SIGTERM, SIGINT */
+    uv_signal_t reload;     /* SIGHUP */
+    uv_prepare_t prepare;   /* calls look */
+    uv_timer_t timer;       /* idle: leave; draining: do not wait longer */
+    uv_timer_t tick;        /* service_tick */
+    int64_t due_ns;         /* that `tick` is armed for; 0: it is not */
+    int64_t alerts_ns;      /* when alerts were judged */
+    int64_t alerts_wait_ns; /* until they are again, if there is no work */
+    uv_poll_t pressure;     /* memory is short */
+    int pressure_fd;        /* -1: the system does not tell */
     struct http_server *http;
     struct metrics *metrics;
     struct journal *journal;
@@ -169,11 +172,26 @@ static void on_alert(void *ctx, const struct alert *alert)
     alert_tell(d->alert_tell, alert);
 }
 
+/* The service looks at the machine once a second. */
+static bool is_busy(const struct daemon *d)
+{
+    int64_t due = service_due_ns(d->service);
+    return due > 0 && due <= clock_ns() + 2 * ALERTS_NS;
+}
+
+static int64_t alerts_due_ns(const struct daemon *d)
+{
+    return d->alerts_ns + (is_busy(d) ? ALERTS_NS : d->alerts_wait_ns);
+}
+
+/* Where nothing happens any more, ever more seldom: what fires still has to end. */
 static void look_alerts(struct daemon *d)
 {
+    int64_t wait = is_busy(d) ? ALERTS_NS : 2 * d->alerts_wait_ns;
     service_measure(d->service, false);
     alerts_look(d->alerts, clock_ns(), clock_unix_us());
     d->alerts_ns = clock_ns();
+    d->alerts_wait_ns = wait < ALERTS_NS ? ALERTS_NS : wait < ALERTS_MAX_NS ? wait : ALERTS_MAX_NS;
 }
 
 /* --- Models ------------------------------------------------------------------------------------------- */
@@ -209,7 +227,7 @@ static void on_tick(uv_timer_t *timer)
     struct daemon *d = timer->data;
     d->due_ns = 0;
     if (is_due(service_due_ns(d->service))) service_tick(d->service);
-    if (clock_ns() - d->alerts_ns >= ALERTS_NS) look_alerts(d);
+    if (clock_ns() >= alerts_due_ns(d)) look_alerts(d);
     tell_models(d);
 }
 
@@ -229,7 +247,7 @@ static void on_pressure(uv_poll_t *poll, int status, int events)
 static int64_t next_due(const struct daemon *d)
 {
     int64_t service = service_due_ns(d->service);
-    int64_t alerts = alerts_is_calm(d->alerts) ? 0 : d->alerts_ns + ALERTS_NS;
+    int64_t alerts = alerts_is_calm(d->alerts) ? 0 : alerts_due_ns(d);
     if (service == 0 || alerts == 0) return service + alerts;
     return service < alerts ? service : alerts;
 }

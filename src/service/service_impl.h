@@ -123,6 +123,7 @@ struct service_loaded {
     struct errmsg error;
     bool is_lost;           /* its file is not what was loaded: it is UNLOADING, and then FAILED */
     bool is_wanted;         /* UNLOADING: to be loaded again after that */
+    bool waits_for_room;    /* LOADING: begins when those that are UNLOADING have gone */
     bool is_unwanted;       /* LOADING: to be unloaded again after that */
     struct file_id refused; /* the file that could not be loaded; zero: whatever is there is worth a try */
     int64_t bytes, n_loads, last_use_ns, looked_ns;

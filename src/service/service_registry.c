@@ -127,28 +127,64 @@ static bool look_up(struct service *s, struct service_loaded *m)
     return true;
 }
 
-/* Unload what is not in use, the least recently used first, where one more model would be too many, or too
+/* Whether this model, those that stay and, if so asked, those that are on their way out are too many, or too
  * much for limits.memory_mb beside the rest that the daemon has. */
+static bool is_tight(const struct service *s, const struct service_loaded *for_model, bool counts_leaving)
+{
+    int64_t limit = s->o.governor.memory_limit, bytes = for_model->bytes;
+    struct usage usage = {0};
+    int32_t n = 0;
+    for (int32_t i = 0; i < s->models.n_known; i++) {
+        const struct service_loaded *m = s->models.known[i];
+        bool is_staying = m->state == SERVICE_READY || m->state == SERVICE_LOADING;
+        if (m == for_model || !(is_staying || (counts_leaving && m->state == SERVICE_UNLOADING))) continue;
+        n += is_staying;
+        bytes += m->bytes;
+    }
+    if (limit > 0) usage_self(&usage);
+    return n >= SERVICE_LOADED_MAX || (limit > 0 && bytes + usage.rss_anon_bytes > limit);
+}
+
+/* Nobody waits for its answers: what it computes is the service's own idea. */
+static bool is_spare(const struct service *s, const struct service_loaded *m)
+{
+    for (const struct service_run *run = s->runs; run; run = run->next) {
+        if (run->model == m && run->priority <= SERVICE_TYPING) return false;
+    }
+    return m->state == SERVICE_READY;
+}
+
+/* Unload what nobody waits for, the least recently used first, until there is room. */
 static void make_room(struct service *s, const struct service_loaded *for_model)
 {
-    int64_t limit = s->o.governor.memory_limit;
-    struct usage usage = {0};
-    if (limit > 0) usage_self(&usage);
-    for (;;) {
-        int32_t n = 0;
-        int64_t bytes = for_model->bytes + usage.rss_anon_bytes;
+    while (is_tight(s, for_model, false)) {
+        struct service_loaded *oldest = NULL;
         for (int32_t i = 0; i < s->models.n_known; i++) {
-            const struct service_loaded *m = s->models.known[i];
-            if (m == for_model || (m->state != SERVICE_READY && m->state != SERVICE_LOADING)) continue;
-            n++;
-            bytes += m->bytes;
+            struct service_loaded *m = s->models.known[i];
+            if (m == for_model || !is_spare(s, m)) continue;
+            if (!oldest || m->last_use_ns < oldest->last_use_ns) oldest = m;
         }
-        bool is_tight = n >= SERVICE_LOADED_MAX || (limit > 0 && bytes > limit);
-        struct service_loaded *idle = is_tight ? service_registry_idle(s, 0) : NULL;
-        if (!idle) return;
-        service_registry_unload(s, idle);
+        if (!oldest) return;
+        service_registry_unload(s, oldest);
         service_registry_settle(s);
     }
+}
+
+static bool is_any_leaving(const struct service *s)
+{
+    for (int32_t i = 0; i < s->models.n_known; i++) {
+        if (s->models.known[i]->state == SERVICE_UNLOADING) return true;
+    }
+    return false;
+}
+
+static void begin_loading(struct service *s, struct service_loaded *m)
+{
+    m->waits_for_room = false;
+    m->n_loads++;
+    set_state(m, SERVICE_LOADING);
+    service_watch_count(s, METRIC_MODEL_LOADS, 0, 1);
+    if (!start_worker(m, load_main)) fail(m);
 }
 
 static void start_loading(struct service *s, struct service_loaded *m)
@@ -162,10 +198,12 @@ static void start_loading(struct service *s, struct service_loaded *m)
     m->refused = file_id(m->path); /* if it will be: a file that is changed meanwhile is another */
     m->bytes = file_size(m->path);
     make_room(s, m);
-    m->n_loads++;
-    set_state(m, SERVICE_LOADING);
-    service_watch_count(s, METRIC_MODEL_LOADS, 0, 1);
-    if (!start_worker(m, load_main)) fail(m);
+    m->waits_for_room = is_any_leaving(s) && is_tight(s, m, true);
+    if (m->waits_for_room) {
+        set_state(m, SERVICE_LOADING); /* once those have gone */
+    } else {
+        begin_loading(s, m);
+    }
 }
 
 /* ---- The loop's part ---- */
@@ -230,6 +268,10 @@ static void on_unloaded(struct service *s, struct service_loaded *m)
     log_line(LOG_INFO, "%s: unloaded", m->name);
     set_state(m, m->is_lost ? SERVICE_MODEL_FAILED : SERVICE_INSTALLED);
     m->refused = (struct file_id){0};
+    for (int32_t i = 0; i < s->models.n_known; i++) {
+        struct service_loaded *other = s->models.known[i];
+        if (other->waits_for_room && !is_any_leaving(s)) begin_loading(s, other);
+    }
     if (m->is_wanted) start_loading(s, m);
     service_wait_over(s); /* who still waits for it has it loaded again */
 }

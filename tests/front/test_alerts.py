@@ -247,7 +247,7 @@ class Alerts(ModelsTest, EditorTest):
         self.watch("cache-disk", CACHE_MEMORY_MB=0, CACHE_DISK_MB=8)
         for _ in range(100):
             self.ask_new()
-        self.run_alert(self.ask_old, self.ask_old, between=lambda: self.succeeds("cache", "clear"))
+        self.run_alert(self.ask_old, lambda: (self.ask_old(), self.wait()), between=lambda: self.succeeds("cache", "clear"))
         self.assertRegex(self.alert["message"], r"^the disk cache takes \S+ % of the space that it may; the limit is 5 %$")
 
     def test_remote_down(self):

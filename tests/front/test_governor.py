@@ -115,7 +115,8 @@ class Memory(GovernorTest):
             time.sleep(QUIET_S)
             before = self.daemon.n_switches()
             time.sleep(REST_S)
-            self.assertEqual(self.daemon.n_switches(), before)
+            # Whether an alert that fires is over is looked at ever more seldom: once, perhaps, and not each second.
+            self.assertLessEqual(self.daemon.n_switches() - before, 4)
         self.assertEqual(self.group.n_killed(), 0)
 
     @unittest.skipIf(SANITIZED, "sanitizers take memory")
