@@ -211,7 +211,8 @@ class Rest(GovernorTest):
         time.sleep(QUIET_S)
         switches, cpu = self.daemon.n_switches(), self.daemon.cpu_seconds()
         time.sleep(REST_S)
-        self.assertEqual((self.daemon.n_switches(), self.daemon.cpu_seconds()), (switches, cpu))
+        self.assertLessEqual(self.daemon.n_switches() - switches, 1)  # the system's own: a timer of ours would tick on
+        self.assertEqual(self.daemon.cpu_seconds(), cpu)
         if shutil.which("strace"):
             self.assertEqual(self.system_calls(), [])
 
