@@ -187,7 +187,7 @@ class Dashboard(WebTest):
         self.tab_until(r"As a table", most=200)
         self.browser.do("press", key="Enter")
         self.browser.wait("document.activeElement.closest('details').open")
-        self.assertGreater(self.browser.eval("document.activeElement.closest('details').querySelectorAll('td').length"), 10)
+        self.browser.wait("document.activeElement.closest('details').querySelectorAll('td').length > 10")
         self.check_manners()
 
     def test_pause_by_keyboard(self):
