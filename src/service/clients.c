@@ -65,16 +65,14 @@ int64_t clients_bytes(const struct clients *c)
 /* Forget what was not used for longest, but for `keep`, until all fits. */
 static void bound(struct clients *c, const struct documents *keep)
 {
-    for (;;) {
+    while (total(c) > CLIENTS_BYTES) {
         struct entry *oldest = NULL;
-        size_t n_bytes = 0;
         for (int i = 0; i < CLIENTS_MAX; i++) {
             struct entry *e = &c->entries[i];
-            if (!e->docs) continue;
-            n_bytes += documents_bytes(e->docs);
-            if (e->docs != keep && (!oldest || e->last_use < oldest->last_use)) oldest = e;
+            if (!e->docs || e->docs == keep) continue;
+            if (!oldest || e->last_use < oldest->last_use) oldest = e;
         }
-        if (n_bytes <= CLIENTS_BYTES || !oldest) return;
+        if (!oldest) return;
         documents_free(&oldest->docs);
         *oldest = (struct entry){0};
     }
