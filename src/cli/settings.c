@@ -65,6 +65,14 @@ static const struct row rows[] = {
      "where `inline model pull` gets models that are named by catalogue name or hf: path"},
     {"models.pack", NULL, NULL, CHOICE, FIELD(pack), "auto", 0, 0, "auto off",
      "keep a copy of each model's weights in the layout that computing reads fastest"},
+    {"remote.patience_ms", NULL, NULL, INTEGER, FIELD(remote_patience_ms), "400", 0, 60000, NULL,
+     "milliseconds that a model on other machines ([model.NAME]) is given to begin its answer to somebody "
+     "who "
+     "types, before models.instant answers instead; 0: that answers at once"},
+    {"remote.timeout_ms", NULL, NULL, INTEGER, FIELD(remote_timeout_ms), "10000", 100, 600000, NULL,
+     "milliseconds that a request to such a model takes at most"},
+    {"remote.connections", NULL, NULL, INTEGER, FIELD(remote_connections), "3", 1, 64, NULL,
+     "connections that are kept to each server of such a model"},
     {"engine.isa", "INLINE_ISA", "--isa", CHOICE, FIELD(isa), "", 0, 0,
      "exact ref avx2 avxvnni avx512 amx neon i8mm",
      "force a variant of the numeric kernels; unset: the fastest that this CPU has"},

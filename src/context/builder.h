@@ -72,7 +72,7 @@ struct context_input {
     size_t cursor;                     /* in doc->text */
     struct project *project;           /* or null */
     const struct secrets *secrets;     /* or null: nothing is looked for */
-    const struct tokenizer *tokenizer; /* what tokens are counted with */
+    const struct tokenizer *tokenizer; /* what tokens are counted with; null: they are estimated from bytes */
     const struct fim_file *files;      /* chunks of the client, most distant first; borrowed for the call */
     int32_t n_files;
     int32_t max_tokens;  /* of the whole prompt */

@@ -32,6 +32,16 @@ struct fim {
 /* Never fails: a model without FIM tokens gets family "none" and order FIM_PREFIX_ONLY. */
 void fim_detect(const struct model *m, struct fim *out);
 
+/* The same without a vocabulary, of a family's name ("qwen", ...; "none"): all tokens are TOKEN_NONE, so that
+ * only fim_spell and fim_marks are of use. False: there is no such family. */
+bool fim_of_family(const char *family, struct fim *out);
+/* The family that a model's name tells ("Qwen/Qwen2.5-Coder-7B", "codestral:22b", a file's name); null: none.
+ */
+const char *fim_family_of_name(const char *name);
+/* Names of all families, separated by spaces, appended. */
+struct buf;
+void fim_families(struct buf *out);
+
 /* A file shown to the model besides the one being edited. Views. */
 struct fim_file {
     const char *path; /* relative to the project */
@@ -79,6 +89,22 @@ size_t fim_memo_bytes(const struct fim_memo *memo);
 MUST_CHECK enum err fim_build(const struct fim *f, const struct model *m, const struct fim_input *in,
                               int32_t max_tokens, struct fim_memo *memo, struct token_list *out,
                               struct errmsg *msg);
+
+/* The same prompt as text, for a server that reads special tokens' names as those tokens: laid out as
+ * fim_build does, without BOS (the server's tokenizer adds it). Sizes are in bytes. Spellings of the family's
+ * tokens that stand in the texts are broken up by a space, so that text stays text. ERR_LIMIT: as fim_build.
+ * room: bytes by which the prefix can grow before the text is cut elsewhere than it was; may be null. */
+MUST_CHECK enum err fim_spell(const struct fim *f, const struct fim_input *in, size_t max_bytes,
+                              struct buf *out, int32_t *room, struct errmsg *msg);
+
+/* Where prefix and suffix are cut by those rules, for who lays them out himself: views of in's texts. */
+struct fim_window {
+    const char *prefix, *suffix;
+    size_t prefix_len, suffix_len;
+    int32_t room; /* bytes; 0 where the prefix is cut */
+};
+void fim_cut_bytes(enum fim_order order, const struct fim_input *in, size_t max_bytes,
+                   struct fim_window *out);
 
 /* Where the suffix begins in a prompt whose order is prefix, suffix, middle; else the prompt's length. */
 int32_t fim_suffix_start(const struct fim *f, const struct token_list *prompt);

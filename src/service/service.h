@@ -19,6 +19,7 @@
 #include "context/documents.h"
 #include "context/fim.h"
 #include "infer/engine.h"
+#include "remote/remote.h"
 #include "watch/governor.h"
 #include "watch/metric_table.h"
 
@@ -38,6 +39,14 @@ enum service_prefetch {
     SERVICE_PREFETCH_OFF
 }; /* auto: not on battery */
 
+/* A model on other machines (remote/). */
+struct service_remote {
+    const char *name; /* what requests and settings call it */
+    struct remote_options at;
+    const char *fim; /* complete/remote_prompt.h */
+    int32_t n_ctx;   /* 0: what its servers say */
+};
+
 struct service_options {
     const char *models_dir;           /* as library.h */
     const char *default_model;        /* name or path; "": library_default. The main model */
@@ -48,8 +57,12 @@ struct service_options {
     struct engine_options engine;
     int32_t n_ctx, n_active, n_seqs; /* scheduler.h */
     double window_ms;
-    int32_t max_waiting;   /* requests under way beyond which the stalest is shed; 0: 256 */
-    int32_t max_tokens;    /* of a completion whose client names none */
+    const struct service_remote *remotes; /* [n_remotes], copied; a model's name means one of these first */
+    int32_t n_remotes;
+    double patience_ms;  /* that a model on other machines is given to begin its answer, while somebody types,
+                            before the instant model gives one; 0: that does at once, as for local models */
+    int32_t max_waiting; /* requests under way beyond which the stalest is shed; 0: 256 */
+    int32_t max_tokens;  /* of a completion whose client names none */
     int32_t prompt_tokens; /* of a document's prompt; 0: COMPLETE_PROMPT_TOKENS */
     double min_confidence; /* of what is shown to somebody who types (place_is_sure); 0: everything is */
     bool is_window_only;   /* prompts show the text around the cursor and nothing else */
@@ -111,11 +124,18 @@ struct service_model { /* views, valid until the next service call */
     int64_t n_requests;    /* that it keeps running now */
     double idle_s;         /* since its last request; 0 while it has some */
     int64_t weight_bytes, read_bytes, kv_bytes; /* residency.h; 0 until ready */
+    const char *api; /* of a model on other machines: "openai", "llama", "ollama"; "": it is on this one */
+    const char *remote_model; /* its name there, as far as that is known; "" */
+    int32_t n_servers;
 };
 /* [0] is the default model; then the other loaded ones; then the installed ones. The list is read anew from
  * disk at most once a second. A service without any model has n = 1: the default, failed, with the reason. */
 int32_t service_n_models(struct service *s);
 void service_model(struct service *s, int32_t i, struct service_model *out);
+
+/* The servers of a model on other machines, while it is ready; 0 <= i < n_servers. False: there is none. */
+struct remote_server_state;
+bool service_model_server(struct service *s, int32_t model, int32_t i, struct remote_server_state *out);
 
 /* Bytes of its weights that are in memory now: the system is asked, a millisecond for each GB. */
 int64_t service_model_resident(const struct service *s, int32_t i);
@@ -239,8 +259,9 @@ struct service_timings { /* milliseconds */
 struct service_answer { /* views, valid during on_done */
     uint64_t id;        /* in the journal: what `inline explain` takes; 0: there is none */
     enum service_outcome outcome;
-    const char *message; /* one line; "" if OK */
-    const char *model;   /* the model that answered */
+    const char *message;  /* one line; "" if OK */
+    const char *model;    /* the model that answered */
+    const char *fallback; /* why it did in place of one on another machine: one line; "" */
     int32_t n_ctx, seq_id;
     bool was_shared;                            /* an identical request ran for both */
     bool prompt_truncated;                      /* a raw prompt lost its beginning to the limits */
