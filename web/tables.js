@@ -192,7 +192,7 @@ class Models {
         model.name,
         modelState(model),
         model.role,
-        model.format,
+        model.format || model.api || "",
         null,
         model.weight_bytes ? bytes(model.weight_bytes) : bytes(model.bytes),
         model.kv_bytes ? bytes(model.kv_bytes) : "–",

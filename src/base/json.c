@@ -12,10 +12,22 @@ void json_init(struct json *j, struct buf *out)
     *j = (struct json){.out = out};
 }
 
+/* How many of the first bytes are ASCII that stands for itself: of prompts, nearly all. */
+static size_t plain_len(const char *s, size_t len)
+{
+    size_t n = 0;
+    while (n < len && s[n] >= 0x20 && s[n] < 0x7f && s[n] != '"' && s[n] != '\\') n++;
+    return n;
+}
+
 static void add_string(struct buf *out, const char *s, size_t len)
 {
     buf_add_char(out, '"');
     for (size_t i = 0; i < len;) {
+        size_t plain = plain_len(s + i, len - i);
+        buf_add(out, s + i, plain);
+        i += plain;
+        if (i == len) break;
         int32_t code;
         size_t n = utf8_decode(s + i, len - i, &code);
         if (code < 0) {

@@ -136,6 +136,13 @@ bool cli_parse(int argc, char **argv, const struct cli_option *options, int *n_a
 enum err cli_pick_model(const char *name, const struct settings *s, char **path, struct errmsg *msg)
 {
     if (!name || !*name) name = s->model;
+    const struct settings_remote *remote = settings_remote(s, name);
+    if (remote)
+        return err_set(
+            msg, ERR_ARG,
+            "%s is a model on other machines (%s), of which there is no file here; the daemon completes "
+            "with it: inline serve",
+            remote->name, remote->origin);
     if (*name) return library_find(s->models_dir, name, path, msg);
     return library_default(s->models_dir, path, msg);
 }

@@ -73,8 +73,8 @@ struct cli_option {
  * name. False after printing what is wrong. */
 bool cli_parse(int argc, char **argv, const struct cli_option *options, int *n_args);
 
-/* The model that a command works on: `name` if given, else settings' model, else the best installed one
- * (its path goes to *path; mem_free). */
+/* The model file that a command works on: `name` if given, else settings' model, else the best installed one
+ * (its path goes to *path; mem_free). ERR_ARG: a model on other machines, which only the daemon asks. */
 MUST_CHECK enum err cli_pick_model(const char *name, const struct settings *s, char **path,
                                    struct errmsg *msg);
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 #include "base/json.h"
@@ -197,6 +198,19 @@ static void warn_without_fim(const struct inline_info *info)
             info->name);
 }
 
+/* Another model than the one on other machines that was asked for. */
+static void warn_of_other_model(const struct settings *s, const struct complete_daemon_answer *a)
+{
+    const struct settings_remote *asked = settings_remote(s, s->model);
+    if (a->fallback && *a->fallback)
+        fprintf(stderr, "inline: %s answered instead: %s\n", a->info.name, a->fallback);
+    else if (asked && strcasecmp(asked->name, a->info.name) != 0)
+        fprintf(stderr,
+                "inline: the daemon does not know %s, which its settings did not have when it started; %s "
+                "answered\n",
+                asked->name, a->info.name);
+}
+
 /* By the daemon. False: it cannot be asked, or there is none. */
 static bool complete_by_daemon(const struct options *options, const struct settings *s, struct outcome *o,
                                int64_t start, int *status)
@@ -206,7 +220,8 @@ static bool complete_by_daemon(const struct options *options, const struct setti
     struct inline_request request = request_from(options, s, o);
     if (options->no_daemon || !complete_daemon_suits(&request, s)) return false;
     enum err err = complete_daemon_ask(&request, options->file, s, &answer, &msg);
-    if (err == ERR_NOT_FOUND) return false;
+    bool is_possible_here = !settings_remote(s, s->model);
+    if (err == ERR_NOT_FOUND || (err == ERR_UNSUPPORTED && is_possible_here)) return false;
     if (err) {
         *status = cli_fail(&msg);
         return true;
@@ -215,6 +230,7 @@ static bool complete_by_daemon(const struct options *options, const struct setti
     o->result = answer.result;
     o->total_ms = clock_ms_since(start);
     warn_without_fim(&o->info);
+    warn_of_other_model(s, &answer);
     *status = print_outcome(options, o);
     complete_daemon_clear(&answer);
     return true;

@@ -12,11 +12,12 @@
 
 bool complete_daemon_suits(const struct inline_request *r, const struct settings *s)
 {
-    /* Model and engine are those that the daemon was started with. The HTTP API has no window of its own, and
-     * counts max_predict_ms from the first line's end, as llama-server does. */
-    return !settings_has_override(s, "models.") && !settings_has_override(s, "engine.") &&
-           !settings_has_override(s, "context.") && !settings_has_override(s, "privacy.") &&
-           r->max_prompt_tokens == 0 && r->max_predict_ms == 0;
+    /* Model and engine are those that the daemon was started with, but that it can be told to ask a model on
+     * other machines. The HTTP API has no window of its own, and counts max_predict_ms from the first line's
+     * end, as llama-server does. */
+    return (!settings_has_override(s, "models.") || settings_remote(s, s->model)) &&
+           !settings_has_override(s, "engine.") && !settings_has_override(s, "context.") &&
+           !settings_has_override(s, "privacy.") && r->max_prompt_tokens == 0 && r->max_predict_ms == 0;
 }
 
 /* --- The question ------------------------------------------------------------------------------------ */
@@ -35,7 +36,8 @@ static void add_sampling(struct json *j, const struct inline_request *r)
     json_end_array(j);
 }
 
-static void write_body(const struct inline_request *r, const char *file, struct buf *out)
+static void write_body(const struct inline_request *r, const char *file, const struct settings *s,
+                       struct buf *out)
 {
     struct json j;
     json_init(&j, out);
@@ -44,6 +46,7 @@ static void write_body(const struct inline_request *r, const char *file, struct 
     json_str_len(&j, "input_suffix", r->text + r->cursor, r->len - r->cursor);
     if (r->path) json_str(&j, "filename", r->path);
     if (file) json_str(&j, "file", file);
+    if (settings_remote(s, s->model)) json_str(&j, "model", s->model);
     json_int(&j, "n_predict", r->max_tokens);
     if (r->max_prompt_ms > 0) json_num(&j, "t_max_prompt_ms", r->max_prompt_ms, 3);
     add_sampling(&j, r);
@@ -60,6 +63,7 @@ struct listener {
     struct complete_daemon_answer *answer;
     struct buf text;
     bool is_complete;
+    struct errmsg *msg;
 };
 
 static int32_t number(const struct json_value *object, const char *key)
@@ -103,6 +107,7 @@ static void take_last(struct complete_daemon_answer *a, const struct json_value 
     a->info.fim_order = keep(a, 2, fim, "order");
     a->info.fim_detected = keep(a, 3, fim, "detected");
     a->result.stop_reason = keep(a, 4, own, "stop");
+    a->fallback = keep(a, 5, own, "fallback");
     a->result.prompt_tokens = number(event, "tokens_evaluated");
     a->result.reused_tokens = a->result.prompt_tokens - number(own, "computed");
     a->result.generated_tokens = number(event, "tokens_predicted");
@@ -120,7 +125,10 @@ static enum err on_event(void *ctx, const struct json_value *event)
     bool is_last = false;
     size_t len = 0;
     const char *text = json_get_str(json_get(event, "content"), &len);
-    if (json_get(event, "error")) return ERR_IO;
+    const char *error = json_get_str(json_get(json_get(event, "error"), "message"), NULL);
+    if (json_get(event, "error"))
+        return err_set(l->msg, ERR_IO, "the daemon's answer broke off: %s",
+                       error ? error : "it does not say why");
     if (text && len > 0) {
         buf_add(&l->text, text, len);
         if (l->r->on_text && !l->r->on_text(l->r->user, text, len)) return ERR_CANCELLED;
@@ -131,12 +139,12 @@ static enum err on_event(void *ctx, const struct json_value *event)
     return l->text.err;
 }
 
-static enum err ask(const struct inline_request *r, const char *file, const char *socket, struct listener *l,
-                    struct errmsg *msg)
+static enum err ask(const struct inline_request *r, const char *file, const struct settings *s,
+                    const char *socket, struct listener *l, struct errmsg *msg)
 {
     struct buf body;
     buf_init(&body, BODY_MAX);
-    write_body(r, file, &body);
+    write_body(r, file, s, &body);
     enum err err = body.err ? err_set(msg, body.err, "the file is too large to be sent to the daemon")
                             : ask_events(socket, "/infill", body.data, body.len, on_event, l, msg);
     buf_clear(&body);
@@ -148,12 +156,12 @@ static enum err ask(const struct inline_request *r, const char *file, const char
 enum err complete_daemon_ask(const struct inline_request *r, const char *file, const struct settings *s,
                              struct complete_daemon_answer *out, struct errmsg *msg)
 {
-    struct listener l = {.r = r, .answer = out};
+    struct listener l = {.r = r, .answer = out, .msg = msg};
     char *socket = NULL;
     *out = (struct complete_daemon_answer){0};
     if (cli_socket(s, &socket, msg)) return ERR_NOT_FOUND; /* no place for a socket, no daemon */
     buf_init(&l.text, TEXT_MAX);
-    enum err err = ask(r, file, socket, &l, msg);
+    enum err err = ask(r, file, s, socket, &l, msg);
     mem_free(socket);
     out->result.len = l.text.len;
     out->result.text = buf_take(&l.text);
@@ -165,6 +173,6 @@ void complete_daemon_clear(struct complete_daemon_answer *a)
 {
     mem_free(a->result.text);
     mem_free(a->result.explanation);
-    for (int i = 0; i < 5; i++) mem_free(a->strings[i]);
+    for (int i = 0; i < COMPLETE_DAEMON_STRINGS; i++) mem_free(a->strings[i]);
     *a = (struct complete_daemon_answer){0};
 }

@@ -48,6 +48,7 @@ static void check_all(struct doctor *d)
     doctor_check_disk(d);
     doctor_check_settings(d);
     doctor_check_models(d);
+    doctor_check_remotes(d);
     doctor_check_daemon(d);
     doctor_check_editors(d);
     if (d->is_json) json_end_array(&d->j);

@@ -38,6 +38,7 @@ void doctor_check_disk(struct doctor *d);
 /* The same of what is installed (doctor_inline.c). */
 void doctor_check_settings(struct doctor *d);
 void doctor_check_models(struct doctor *d);
+void doctor_check_remotes(struct doctor *d); /* doctor_remote.c; nothing where there are none */
 void doctor_check_daemon(struct doctor *d);
 void doctor_check_editors(struct doctor *d);
 

@@ -73,8 +73,22 @@ static void check_loaded(struct doctor *d, const char *role, struct model *m)
     buf_clear(&text);
 }
 
+/* What its servers say is told by doctor_check_remotes. */
+static void check_elsewhere(struct doctor *d, const char *role, const struct settings_remote *r)
+{
+    doctor_tell(d, DOCTOR_OK, "model", "", "%s (%s) is on other machines", r->name, role);
+    if (r == settings_remote(d->s, d->s->model) && !*d->s->instant)
+        doctor_tell(d, DOCTOR_WARNING, "model", "set models.instant to a small model on this machine",
+                    "nothing answers when none of %s's servers does", r->name);
+}
+
 static void check_model(struct doctor *d, const char *role, const char *name)
 {
+    const struct settings_remote *remote = settings_remote(d->s, name ? name : d->s->model);
+    if (remote) {
+        check_elsewhere(d, role, remote);
+        return;
+    }
     struct errmsg msg = {0};
     struct model *m = NULL;
     char *path = NULL;

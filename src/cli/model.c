@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/size.h"
+#include "cli/model_remote.h"
 #include "model/catalogue.h"
 #include "model/gguf.h"
 #include "model/library.h"
@@ -83,7 +84,8 @@ static void add_formats(struct buf *out, const char *path)
     gguf_close(&g);
 }
 
-static void list_as_json(const struct library_entry *list, int32_t n, struct buf *out)
+static void list_as_json(const struct library_entry *list, int32_t n, const struct settings *s,
+                         struct buf *out)
 {
     struct json j;
     json_init(&j, out);
@@ -101,12 +103,14 @@ static void list_as_json(const struct library_entry *list, int32_t n, struct buf
         json_end_object(&j);
         buf_clear(&formats);
     }
+    model_remote_list_json(s, &j);
     json_end_array(&j);
     json_end_object(&j);
     buf_add_char(out, '\n');
 }
 
-static void list_as_text(const struct library_entry *list, int32_t n, struct buf *out)
+static void list_as_text(const struct library_entry *list, int32_t n, const struct settings *s,
+                         struct buf *out)
 {
     for (int32_t i = 0; i < n; i++) {
         char size[SIZE_TEXT_MAX];
@@ -114,7 +118,8 @@ static void list_as_text(const struct library_entry *list, int32_t n, struct buf
         add_formats(out, list[i].path);
         buf_add_char(out, '\n');
     }
-    if (n == 0) {
+    model_remote_list(s, out);
+    if (n == 0 && s->n_remotes == 0) {
         buf_add_str(out, "no models are installed; to get one: inline model pull qwen2.5-coder-0.5b\n");
     }
 }
@@ -165,9 +170,9 @@ int cli_model_list(int argc, char **argv, const struct settings *s)
     struct buf out;
     buf_init(&out, LIST_LIMIT);
     if (is_json) {
-        list_as_json(list, n, &out);
+        list_as_json(list, n, s, &out);
     } else {
-        list_as_text(list, n, &out);
+        list_as_text(list, n, s, &out);
     }
     library_list_free(list, n);
     return cli_print(&out);
@@ -253,6 +258,10 @@ int cli_model_rm(int argc, char **argv, const struct settings *s)
     enum err err = library_remove(s->models_dir, argv[1], &msg);
     if (!err && m) weight_pack_remove(m, NULL);
     model_unref(&m);
+    const struct settings_remote *remote = settings_remote(s, argv[1]);
+    if (err == ERR_NOT_FOUND && remote)
+        err_set(&msg, err, "%s is a model on other machines; to forget it, delete its section (%s)",
+                remote->name, remote->origin);
     if (err) return cli_fail(&msg);
     printf("deleted %s\n", argv[1]);
     return CLI_OK;

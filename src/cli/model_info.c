@@ -10,6 +10,7 @@
 #include "base/mem.h"
 #include "base/size.h"
 #include "cli/model_plan.h"
+#include "cli/model_remote.h"
 #include "context/fim.h"
 #include "model/gguf.h"
 #include "model/model.h"
@@ -209,6 +210,8 @@ int cli_model_info(int argc, char **argv, const struct settings *s)
     bool is_json = false;
     struct model *m = NULL;
     if (!parse_model(argc, argv, &name, &is_json)) return CLI_USAGE;
+    const struct settings_remote *remote = model_remote_named(name, s);
+    if (remote) return model_remote_info(remote, s, is_json);
     if (!cli_model_open(name, s, &m)) return CLI_FAILED;
     struct errmsg msg = {0};
     struct model_plan plan = {0};
@@ -352,6 +355,8 @@ int cli_model_check(int argc, char **argv, const struct settings *s)
     struct model *m = NULL;
     struct errmsg msg = {0};
     if (!parse_model(argc, argv, &name, &is_json)) return CLI_USAGE;
+    const struct settings_remote *remote = model_remote_named(name, s);
+    if (remote) return model_remote_check(remote, s, is_json);
     if (!cli_model_open(name, s, &m)) return CLI_FAILED;
     enum err err = check_weights(m, s, &msg);
     if (!err) err = check_packs(m, s, &msg);

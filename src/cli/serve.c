@@ -7,6 +7,7 @@
 #include "service/service.h"
 #include "context/secrets.h"
 #include "os/dirs.h"
+#include "remote/dialect.h"
 #include "serve/daemon.h"
 #include "store/store.h"
 
@@ -76,6 +77,37 @@ static struct service_options service_from(const struct settings *s, const struc
     return o;
 }
 
+/* The models of other machines; their keys are in `out`, which release_remotes clears. */
+static enum err remotes_from(const struct settings *s, struct service_remote *out, struct errmsg *msg)
+{
+    enum err err = OK;
+    for (int32_t i = 0; i < s->n_remotes && !err; i++) {
+        const struct settings_remote *r = &s->remotes[i];
+        char *key = NULL;
+        err = settings_remote_key(r, &key, msg);
+        out[i] = (struct service_remote){.name = r->name,
+                                         .at = {.urls = r->urls,
+                                                .model = r->model,
+                                                .key = key,
+                                                .ca_file = r->ca_file,
+                                                .n_connections = s->remote_connections,
+                                                .timeout_ms = s->remote_timeout_ms},
+                                         .fim = r->fim,
+                                         .n_ctx = r->n_ctx};
+        (void)dialect_api(r->api, &out[i].at.api); /* the settings allow only what it knows */
+    }
+    return err;
+}
+
+static void release_remotes(const struct settings *s, struct service_remote *remotes)
+{
+    for (int32_t i = 0; i < s->n_remotes; i++) {
+        char *key = (char *)remotes[i].at.key;
+        if (key) explicit_bzero(key, strlen(key));
+        mem_free(key);
+    }
+}
+
 static enum err open_store(void *ctx, struct metrics *metrics, void (*wake)(void *ctx), void *wake_ctx,
                            struct store **out, struct errmsg *msg)
 {
@@ -140,6 +172,11 @@ int cli_serve(int argc, char **argv, const struct settings *s)
     struct secrets_options patterns = {.names = s->secret_files, .contents = s->secret_contents};
     enum err err = secrets_new(&patterns, &secrets, &msg);
     struct service_options service = service_from(s, secrets);
+    struct service_remote remotes[SETTINGS_REMOTES] = {0};
+    if (!err) err = remotes_from(s, remotes, &msg);
+    service.remotes = remotes;
+    service.n_remotes = s->n_remotes;
+    service.patience_ms = s->remote_patience_ms;
     if (!err) err = cli_socket(s, &socket, &msg);
     if (!err) err = journal_path(s, &journal, &msg);
     service.journal_path = journal;
@@ -164,6 +201,7 @@ int cli_serve(int argc, char **argv, const struct settings *s)
                                    .ctx = &context};
         err = daemon_run(&o, &msg);
     }
+    release_remotes(s, remotes);
     settings_clear(&context.now);
     secrets_free(&secrets);
     mem_free(socket);

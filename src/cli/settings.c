@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/nearest.h"
+#include "cli/settings_models.h"
 #include "os/dirs.h"
 #include "os/file.h"
 
@@ -270,10 +271,30 @@ struct file_reader {
     const char *path;
     const char *next; /* unread text */
     int line;         /* number of the line that was read last; reading stops at the first error */
+    bool is_indented; /* that line: libinih takes it for more of the value before */
     bool is_set[SETTINGS_COUNT];
     enum err err; /* first failure */
     struct errmsg *msg;
 };
+
+/* "FILE:3" of the line that was read last, for as long as out is. */
+static const char *origin_of(const struct file_reader *r, struct buf *out)
+{
+    buf_init(out, TEXT_LIMIT);
+    buf_printf(out, "%s:%d", r->path, r->line);
+    return buf_str(out);
+}
+
+/* What libinih does not tell: a section that begins, though it may have no keys, and whether a line is
+ * indented. */
+static void look_at_line(struct file_reader *r, size_t len)
+{
+    struct buf origin;
+    r->is_indented = *r->next == ' ' || *r->next == '\t';
+    if (*r->next != '[') return;
+    r->err = settings_models_begin(r->settings, r->next, len, origin_of(r, &origin), r->msg);
+    buf_clear(&origin);
+}
 
 /* fgets over the text in memory; libinih's own readers do not tell us line numbers. */
 static char *read_line(char *out, int size, void *user)
@@ -287,6 +308,7 @@ static char *read_line(char *out, int size, void *user)
                          INI_LINE_MAX - 1);
         return NULL;
     }
+    look_at_line(r, len);
     size_t used = len + (r->next[len] == '\n');
     if (used >= (size_t)size) used = (size_t)size - 1;
     memcpy(out, r->next, used);
@@ -308,25 +330,30 @@ static enum err unknown_key(const struct file_reader *r, const char *key)
                    key);
 }
 
+static enum err set_key(struct file_reader *r, const char *key, const char *value, const char *origin)
+{
+    for (int i = 0; i < N_ROWS; i++) {
+        if (strcmp(rows[i].key, key) != 0) continue;
+        if (r->is_set[i]) return err_set(r->msg, ERR_ARG, "%s: %s is set twice", origin, key);
+        r->is_set[i] = true;
+        return set_value(r->settings, i, value, origin, r->msg);
+    }
+    return unknown_key(r, key);
+}
+
 static int on_pair(void *user, const char *section, const char *name, const char *value)
 {
     struct file_reader *r = user;
-    char key[INI_LINE_MAX * 2], origin[TEXT_LIMIT / 16];
+    struct buf buf;
+    char key[INI_LINE_MAX * 2];
     if (r->err) return 0;
+    const char *origin = origin_of(r, &buf);
     snprintf(key, sizeof key, "%s.%s", section, name);
-    snprintf(origin, sizeof origin, "%s:%d", r->path, r->line);
-    for (int i = 0; i < N_ROWS; i++) {
-        if (strcmp(rows[i].key, key) != 0) continue;
-        if (r->is_set[i]) {
-            r->err = err_set(r->msg, ERR_ARG, "%s: %s is set twice", origin, key);
-        } else {
-            r->is_set[i] = true;
-            r->err = set_value(r->settings, i, value, origin, r->msg);
-        }
-        return !r->err;
-    }
-    r->err = unknown_key(r, key);
-    return 0;
+    r->err = settings_models_own(section)
+                 ? settings_models_set(r->settings, name, value, r->is_indented, origin, r->msg)
+                 : set_key(r, key, value, origin);
+    buf_clear(&buf);
+    return !r->err;
 }
 
 static enum err load_file(struct settings *s, const char *path, bool must_exist, struct errmsg *msg)
@@ -348,6 +375,7 @@ static enum err load_file(struct settings *s, const char *path, bool must_exist,
         if (line > 0 && (!err || line < r.line)) {
             err = err_set(msg, ERR_FORMAT, "%s:%d: neither [section] nor key = value", path, line);
         }
+        if (!err) err = settings_models_check(s, msg);
     }
     buf_clear(&text);
     return err;
@@ -504,6 +532,7 @@ void settings_clear(struct settings *s)
         if (rows[i].kind != INTEGER) mem_free(*text_field(s, &rows[i]));
         mem_free(s->origin[i]);
     }
+    settings_models_clear(s);
     mem_free(s->config);
     *s = (struct settings){0};
 }
@@ -543,6 +572,7 @@ void settings_describe_markdown(struct buf *out)
         if (row->kind == CHOICE) buf_printf(out, " (one of: %s)", row->choices);
         buf_add_str(out, " |\n");
     }
+    settings_models_describe_markdown(out);
     buf_add_str(out, "\nThis page is written by `inline config --markdown`.\n");
 }
 
@@ -560,6 +590,7 @@ void settings_report(const struct settings *s, struct buf *out)
         const char *value = value_text(s, &rows[i], number);
         buf_printf(out, "%-20s %-28s %s\n", rows[i].key, *value ? value : "(unset)", s->origin[i]);
     }
+    settings_models_report(s, out);
 }
 
 void settings_report_json(const struct settings *s, struct buf *out)
@@ -578,6 +609,7 @@ void settings_report_json(const struct settings *s, struct buf *out)
         json_str(&j, "origin", s->origin[i]);
         json_end_object(&j);
     }
+    settings_models_report_json(s, &j);
     json_end_object(&j);
     buf_add_char(out, '\n');
 }

@@ -9,21 +9,24 @@
 
 #include "base/err.h"
 
-#define SETTINGS_COUNT   54
-#define SETTINGS_REMOTES 32 /* sections [model.NAME] at most */
+#define SETTINGS_COUNT       54
+#define SETTINGS_REMOTES     32 /* sections [model.NAME] at most */
+#define SETTINGS_REMOTE_KEYS 9  /* that each may have */
 
 /* A section [model.NAME]: a model on other machines. Strings are owned; "" means not set. */
 struct settings_remote {
     char *name;
+    char *type;     /* "remote", the only one there is */
     char *api;      /* "openai", "llama" or "ollama" */
     char *urls;     /* base URLs, separated by spaces or commas */
     char *model;    /* its name at the servers */
     char *fim;      /* "auto", "server", "none" or a family (complete/remote_prompt.h) */
-    char *key_file; /* a file whose first line is the key; not one that others can read */
+    char *key_file; /* its first line is the key; absolute, unless the settings' own path is not */
     char *key_env;  /* or the environment variable that holds it */
     char *ca_file;  /* certificates to trust instead of the system's */
     int32_t n_ctx;  /* context; tokens; 0: what the server says, else 4096 */
     char *origin;   /* "FILE:3": where the section begins */
+    char *key_origin[SETTINGS_REMOTE_KEYS]; /* by row of its table: "FILE:5"; null: not given */
 };
 
 /* Strings are owned by the settings; "" means not set. */

@@ -38,8 +38,40 @@ static void add_weights(const struct json_value *m, struct buf *out)
                answer_num(m, "load_ms"));
 }
 
+static void add_server(const struct json_value *server, struct buf *out)
+{
+    const char *error = answer_text(server, "error");
+    int64_t n = answer_int(server, "requests"), n_connections = answer_int(server, "connections");
+    buf_printf(out, "    %-28s %-5s %" PRId64 " request%s, %" PRId64 " failed, %" PRId64 " connection%s",
+               answer_text(server, "name"), answer_text(server, "state"), n, n == 1 ? "" : "s",
+               answer_int(server, "failed"), n_connections, n_connections == 1 ? "" : "s");
+    if (answer_num(server, "first_token_p50_ms") > 0) {
+        buf_printf(out, ", first token after %.0f ms (p95 %.0f)", answer_num(server, "first_token_p50_ms"),
+                   answer_num(server, "first_token_p95_ms"));
+    }
+    if (*error && strcmp(answer_text(server, "state"), "up") != 0) buf_printf(out, ": %s", error);
+    buf_add_char(out, '\n');
+}
+
+/* A model on other machines. */
+static void add_remote(const struct json_value *m, struct buf *out)
+{
+    const struct json_value *servers = json_get(m, "servers");
+    buf_printf(out, "  %-28s %-9s %-9s %s", answer_text(m, "name"), answer_text(m, "state"),
+               answer_text(m, "role"), answer_text(m, "api"));
+    if (*answer_text(m, "remote_model")) buf_printf(out, ", \"%s\"", answer_text(m, "remote_model"));
+    if (answer_int(m, "requests") > 0) buf_printf(out, ", %" PRId64 " running", answer_int(m, "requests"));
+    buf_add_char(out, '\n');
+    if (*answer_text(m, "error")) buf_printf(out, "    %s\n", answer_text(m, "error"));
+    for (size_t i = 0; i < json_count(servers); i++) add_server(json_at(servers, i), out);
+}
+
 static void add_model(const struct json_value *m, struct buf *out)
 {
+    if (*answer_text(m, "api")) {
+        add_remote(m, out);
+        return;
+    }
     const char *state = answer_text(m, "state"), *role = answer_text(m, "role"),
                *precision = answer_text(m, "precision");
     bool is_loaded = strcmp(state, "ready") == 0 || strcmp(state, "unloading") == 0;

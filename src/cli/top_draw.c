@@ -261,6 +261,20 @@ static void draw_processors(const struct top_view *v, const struct json_value *f
     put_target(c, figures, METRIC_CPU_SHARE, 0);
 }
 
+/* Of a model on other machines. */
+static void draw_servers(const struct json_value *servers, struct canvas *c)
+{
+    for (size_t i = 0; i < json_count(servers); i++) {
+        const struct json_value *server = json_at(servers, i);
+        const char *state = answer_text(server, "state");
+        enum canvas_style style = strcmp(state, "up") == 0     ? CANVAS_GOOD
+                                  : strcmp(state, "down") == 0 ? CANVAS_BAD
+                                                               : CANVAS_DIM;
+        canvas_put(c, CANVAS_PLAIN, "  %s ", answer_text(server, "name"));
+        canvas_put(c, style, "%s", state);
+    }
+}
+
 static void draw_model(const struct json_value *m, enum rank rank, const char *head, struct canvas *c)
 {
     const char *state = answer_text(m, "state");
@@ -277,6 +291,7 @@ static void draw_model(const struct json_value *m, enum rank rank, const char *h
                    size_text(answer_int(m, "resident_bytes"), resident),
                    size_text(answer_int(m, "kv_bytes"), kv));
     if (*answer_text(m, "error")) canvas_put(c, CANVAS_BAD, "  %s", answer_text(m, "error"));
+    draw_servers(json_get(m, "servers"), c);
 }
 
 /* Those that are installed and not loaded do nothing. */

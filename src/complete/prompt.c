@@ -46,11 +46,9 @@ static void heal_end(const struct tokenizer *t, struct prompt *p)
     }
 }
 
-static enum err build_document(const struct fim *fim, const struct model *m, const struct prompt_input *in,
-                               int32_t max_tokens, struct fim_memo *memo, struct prompt *out,
-                               struct errmsg *msg)
+struct fim_input prompt_fim_input(const struct prompt_input *in)
 {
-    struct fim_input input = {.prefix = in->before,
+    return (struct fim_input){.prefix = in->before,
                               .prefix_len = in->before_len,
                               .suffix = in->after,
                               .suffix_len = in->after_len,
@@ -59,6 +57,13 @@ static enum err build_document(const struct fim *fim, const struct model *m, con
                               .line_comment = in->line_comment,
                               .files = in->files,
                               .n_files = in->n_files};
+}
+
+static enum err build_document(const struct fim *fim, const struct model *m, const struct prompt_input *in,
+                               int32_t max_tokens, struct fim_memo *memo, struct prompt *out,
+                               struct errmsg *msg)
+{
+    struct fim_input input = prompt_fim_input(in);
     enum err err = fim_build(fim, m, &input, max_tokens, memo, &out->tokens, msg);
     if (err) return err;
     out->room = memo->room;
@@ -89,14 +94,12 @@ static void drop_second_bos(const struct tokenizer *t, struct token_list *l)
     memmove(l->ids, l->ids + 1, (size_t)l->n * sizeof *l->ids);
 }
 
-/* Keep the end and a leading BOS. The cut moves in steps, as in window.c: prompts that grow token by token
- * share their beginning. */
+/* Keep the end and a leading BOS. Prompts that grow token by token share their beginning. */
 static void keep_end(const struct tokenizer *t, int32_t max, struct token_list *l)
 {
     bool has_bos = l->ids[0] == tokenizer_bos(t) && max > 1;
-    int32_t step = 1, first = has_bos ? 1 : 0;
-    while (step <= max / 8) step *= 2;
-    int32_t cut = (l->n - max + step - 1) / step * step;
+    int32_t first = has_bos ? 1 : 0;
+    int32_t cut = (int32_t)fim_step_start((size_t)l->n, (size_t)max);
     l->n -= cut;
     memmove(l->ids + first, l->ids + first + cut, (size_t)(l->n - first) * sizeof *l->ids);
 }

@@ -31,6 +31,9 @@ struct prompt_input {
     int32_t n_tokens;
 };
 
+/* A document's, as it is laid out. */
+struct fim_input prompt_fim_input(const struct prompt_input *in);
+
 #define PROMPT_HEAL_MAX 32 /* bytes; few tokens of code are longer */
 
 struct prompt {

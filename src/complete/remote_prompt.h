@@ -23,7 +23,8 @@ void remote_prompt_fim(const char *setting, const struct remote_traits *t, struc
 
 struct remote_prompt { /* stays where it was built */
     struct fim fim;
-    struct buf text;           /* owned */
+    struct buf text;           /* owned: the prompt, or the files' texts */
+    struct buf prefix, suffix; /* owned */
     struct remote_file *files; /* owned */
     bool was_cut;              /* as struct prompt's */
     int32_t room;

@@ -36,8 +36,9 @@ static const struct shares shares_alone = {20, 7, 8};
 /* Special tokens, the newline after the file's name, and a token more at each place where parts meet. */
 #define RESERVED_TOKENS 16
 
-/* Code has three to four bytes per token; too little text tells nothing about what will be typed. */
-#define BYTES_PER_TOKEN_DEFAULT 3.0
+/* Too little text tells nothing about what will be typed: then, and where nothing can be measured, tokens are
+ * taken to be short. */
+#define BYTES_PER_TOKEN_DEFAULT ((double)FIM_BYTES_PER_TOKEN_MIN)
 #define MEASURED_BYTES_MIN      512
 /* What is typed may have more tokens per byte than what is there. */
 #define GROWTH_MARGIN (31.0 / 32)
@@ -273,12 +274,10 @@ static enum err choose_anew(struct builder *b, const struct context_input *in,
 {
     double bytes_per_token = measure_bytes_per_token(in);
     int32_t share = in->max_tokens / SHARES, n_path = 0, n_pieces = 0;
-    bool is_window_only = in->is_window_only || !in->tokenizer || in->max_tokens < WINDOW_ONLY_TOKENS;
-    enum err err = OK;
+    bool is_window_only = in->is_window_only || in->max_tokens < WINDOW_ONLY_TOKENS;
     b->is_chosen = false;
     held_clear(&b->held);
-    if (in->tokenizer)
-        err = choose_count_tokens(in->tokenizer, in->doc->path, strlen(in->doc->path), &n_path);
+    enum err err = choose_count_tokens(in->tokenizer, in->doc->path, strlen(in->doc->path), &n_path);
     int32_t other = RESERVED_TOKENS + n_path;
     int32_t planned = is_window_only ? 0 : share * (SHARE_FILES + SHARE_LEAD);
     const struct shares *shares = is_window_only ? &shares_alone : &shares_usual;

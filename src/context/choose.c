@@ -74,6 +74,10 @@ bool choice_joins(const struct choice *a, const struct choice *b)
 enum err choose_count_tokens(const struct tokenizer *t, const char *text, size_t len, int32_t *n)
 {
     struct token_list tokens = {0};
+    if (!t) {
+        *n = (int32_t)((len + FIM_BYTES_PER_TOKEN_MIN - 1) / FIM_BYTES_PER_TOKEN_MIN);
+        return OK;
+    }
     enum err err = tokenizer_encode(t, text, len, 0, &tokens);
     *n = tokens.n;
     token_list_clear(&tokens);

@@ -42,6 +42,7 @@ bool choice_joins(const struct choice *a, const struct choice *b);
 
 double choose_weight(enum context_kind kind); /* see enum context_kind */
 
+/* Without a tokenizer, an estimate on the safe side (FIM_BYTES_PER_TOKEN_MIN). */
 MUST_CHECK enum err choose_count_tokens(const struct tokenizer *t, const char *text, size_t len, int32_t *n);
 
 #endif

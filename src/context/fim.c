@@ -9,13 +9,13 @@
 
 #include <string.h>
 
+#include "base/buf.h"
 #include "context/fim_family.h"
 #include "model/gguf.h"
 #include "model/model.h"
 
-/* U+2581, U+FF5C: SentencePiece's visible space and the wide bar in DeepSeek's spellings. */
-#define SPACE "\xe2\x96\x81"
-#define BAR   "\xef\xbd\x9c"
+#define SPACE FIM_SPACE
+#define BAR   "\xef\xbd\x9c" /* U+FF5C, the wide bar in DeepSeek's spellings */
 
 /* The first row that applies wins: special cases come before the families that they resemble. */
 /* clang-format off */
@@ -87,6 +87,16 @@ static const struct fim_family families[] = {
 
 /* For tokens that only the file's keys tell: the most common order and no layout of files. */
 static const struct fim_family unknown_family = {.name = "generic"};
+
+static const struct fim no_fim = {.family = "none",
+                                  .order = FIM_PREFIX_ONLY,
+                                  .detected = "none",
+                                  .prefix = TOKEN_NONE,
+                                  .suffix = TOKEN_NONE,
+                                  .middle = TOKEN_NONE,
+                                  .repo = TOKEN_NONE,
+                                  .file = TOKEN_NONE,
+                                  .row = &unknown_family};
 
 static bool has_token(const struct tokenizer *t, const char *text)
 {
@@ -205,15 +215,31 @@ void fim_detect(const struct model *m, struct fim *out)
 {
     *out = (struct fim){0};
     if (detect_by_keys(m, out) || detect_by_text(m, out)) return;
-    *out = (struct fim){.family = "none",
-                        .order = FIM_PREFIX_ONLY,
-                        .detected = "none",
-                        .prefix = TOKEN_NONE,
-                        .suffix = TOKEN_NONE,
-                        .middle = TOKEN_NONE,
-                        .repo = TOKEN_NONE,
-                        .file = TOKEN_NONE,
-                        .row = &unknown_family};
+    *out = no_fim;
+}
+
+bool fim_of_family(const char *family, struct fim *out)
+{
+    *out = no_fim;
+    if (strcmp(family, no_fim.family) == 0) return true;
+    for (int32_t i = 0; i < N_FAMILIES; i++) {
+        const struct fim_family *row = &families[i];
+        if (strcmp(row->name, family) != 0) continue;
+        out->family = row->name;
+        out->order = row->order;
+        out->detected = "name";
+        out->row = row;
+        return true;
+    }
+    return false;
+}
+
+void fim_families(struct buf *out)
+{
+    for (int32_t i = 0; i < N_FAMILIES; i++) {
+        if (i > 0 && strcmp(families[i].name, families[i - 1].name) == 0) continue;
+        buf_printf(out, "%s%s", i > 0 ? " " : "", families[i].name);
+    }
 }
 
 /* Shorter ones mean something else too: "</s>" is HTML. */

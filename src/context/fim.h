@@ -21,7 +21,7 @@ const char *fim_order_name(enum fim_order order); /* "psm", "spm", "prefix-only"
 struct fim {
     const char *family; /* "qwen", "starcoder", ...; "none" for prefix-only */
     enum fim_order order;
-    const char *detected;           /* how: "gguf keys", "token text", "none"; for `inline model info` */
+    const char *detected; /* how: "gguf keys", "token text", "name", "none"; for `inline model info` */
     int32_t prefix, suffix, middle; /* tokens that open each part */
     int32_t repo, file;             /* repository name and file separator */
     int32_t ends[FIM_MAX_ENDS];     /* tokens that end a middle */
@@ -78,6 +78,8 @@ size_t fim_memo_bytes(const struct fim_memo *memo);
 /* Bytes of text per prompt token beyond which there is no point in handing over more prefix or suffix: code
  * averages three to four, so that this leaves room for text that packs better. */
 #define FIM_BYTES_PER_TOKEN 8
+/* What tokens are estimated with where there is no tokenizer to count them: on the safe side. */
+#define FIM_BYTES_PER_TOKEN_MIN 3
 
 /* Lay out the prompt, replacing what out holds. Text is never parsed for special tokens. max_tokens bounds
  * the prompt. Where prefix and suffix do not fit, the prefix loses its start and the suffix its end, whole
@@ -93,9 +95,22 @@ MUST_CHECK enum err fim_build(const struct fim *f, const struct model *m, const 
 /* The same prompt as text, for a server that reads special tokens' names as those tokens: laid out as
  * fim_build does, without BOS (the server's tokenizer adds it). Sizes are in bytes. Spellings of the family's
  * tokens that stand in the texts are broken up by a space, so that text stays text. ERR_LIMIT: as fim_build.
- * room: bytes by which the prefix can grow before the text is cut elsewhere than it was; may be null. */
+ * room: bytes by which the prefix can grow before the text is cut elsewhere than it was; may be null.
+ * Replaces what out holds. */
 MUST_CHECK enum err fim_spell(const struct fim *f, const struct fim_input *in, size_t max_bytes,
                               struct buf *out, int32_t *room, struct errmsg *msg);
+/* The two texts of such a prompt, for a server that puts its tokens around them by itself: before the
+ * cursor, with what stands in front of it as text, in the family's format where that needs no tokens; after
+ * it. max_bytes bounds both together. */
+MUST_CHECK enum err fim_spell_parts(const struct fim *f, const struct fim_input *in, size_t max_bytes,
+                                    struct buf *prefix, struct buf *suffix, int32_t *room,
+                                    struct errmsg *msg);
+/* A document's text as fim_spell shows it, appended. */
+void fim_spell_text(const struct fim *f, const char *text, size_t len, struct buf *out);
+
+/* Where a text starts of whose `len` bytes (or tokens) only `keep` remain: it moves in steps, a power of two
+ * between an eighth and a quarter of them, so that growing texts share their beginning. 0: all remain. */
+size_t fim_step_start(size_t len, size_t keep);
 
 /* Where prefix and suffix are cut by those rules, for who lays them out himself: views of in's texts. */
 struct fim_window {

@@ -4,6 +4,9 @@
 
 #include "context/fim.h"
 
+/* U+2581, SentencePiece's visible space, as it stands in spellings. */
+#define FIM_SPACE "\xe2\x96\x81"
+
 /* Where a prompt names files: the edited one, and others before it. */
 enum fim_files {
     FIM_FILES_AS_TEXT,  /* no format is known: at the start of the prefix, "# path \n text \n", in comments of

@@ -18,9 +18,11 @@ enum remote_api { REMOTE_OPENAI, REMOTE_LLAMA, REMOTE_OLLAMA, REMOTE_N_APIS };
 struct remote_traits {
     bool is_known;               /* a server was asked and answered */
     bool has_fim;                /* it fills in the middle by itself: remote_ask.is_fim may be used */
+    bool takes_files;            /* and can be shown other files: remote_ask.files */
     char model[REMOTE_NAME_MAX]; /* the name that requests carry; "": none */
     char base[REMOTE_NAME_MAX];  /* what else tells the model's family: a file's name, an architecture; "" */
     int32_t n_ctx;               /* tokens of prompt and answer together; 0: not told */
+    int32_t program;             /* the dialect's: which of those that speak the API it is; 0: unknown */
 };
 
 struct remote_file { /* another file, shown to the model */

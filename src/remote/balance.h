@@ -11,7 +11,8 @@
 
 #include "remote/server.h"
 
-#define BALANCE_DOCUMENTS 256
+#define BALANCE_DOCUMENTS   256
+#define BALANCE_SERVERS_MAX 32 /* bits of balance_ask.tried */
 
 struct balance {
     struct {
@@ -24,7 +25,7 @@ struct balance {
 };
 
 enum {
-    BALANCE_WAIT = -1, /* none that is open has a free connection */
+    BALANCE_WAIT = -1, /* for a connection to be free: of one that is open, or NEW and asked by another */
     BALANCE_NONE = -2  /* none is open that was not tried */
 };
 
@@ -45,7 +46,8 @@ void balance_count(struct balance *b);
 /* How long its first token is waited for before a second server is asked: ms; 0: it is not (one server,
  * too little is known). */
 double balance_hedge_ms(const struct balance *b, const struct server *servers, int32_t n, int32_t asked);
-/* May a hedge be made now? Takes it from the budget. */
-bool balance_take_hedge(struct balance *b);
+/* May a hedge be made now? Takes it from the budget, of which a part is kept for requests that have waited
+ * twice as long or more. Where it may not, it is asked again each time the wait has doubled. */
+bool balance_take_hedge(struct balance *b, bool is_very_late);
 
 #endif

@@ -21,13 +21,14 @@ const char *dialect_api_name(enum remote_api api);
  * "/v1" too. Appended to out. */
 void dialect_url(const char *base, const char *path, struct buf *out);
 
-/* The body of a completion that is to be streamed, appended; returns its path. */
+/* The body of a completion that is to be streamed, appended; returns its path. Null: the API cannot say it
+ * (tokens, to Ollama). remote_ask.files are llama-server's: the others have no place for them. */
 const char *dialect_write(enum remote_api api, const struct remote_traits *t, const struct remote_ask *ask,
                           struct buf *body);
 
 /* What one event of the answer says. */
 struct dialect_piece {
-    bool is_last; /* and why: */
+    bool is_last; /* of the text, and why; one more event may bring the totals */
     enum remote_stop stop;
     int32_t n_tokens;   /* that the text stands for, if told; else 1 where there is text */
     double logprob;     /* sum over n_logprobs tokens */

@@ -33,8 +33,9 @@ struct server {
     enum server_health health;
     int32_t n_outstanding; /* attempts under way */
     int32_t n_failed_in_row;
-    int64_t due_ns;     /* DOWN: when a trial may be made */
-    int64_t limited_ns; /* not asked before that, because it said so; 0: it did not */
+    int32_t n_probes_believed; /* light probes that brought a trial forward since the last answer */
+    int64_t due_ns;            /* DOWN: when a trial may be made */
+    int64_t limited_ns;        /* not asked before that, because it said so; 0: it did not */
     double backoff_ms;
     float samples[SERVER_SAMPLES]; /* ms to the first token; the last ones, in a ring */
     int32_t n_samples, next_sample;
@@ -51,11 +52,14 @@ bool server_is_open(const struct server *s, int64_t now_ns);
 int64_t server_due_ns(const struct server *s, int64_t now_ns);
 void server_start(struct server *s, int64_t now_ns);
 void server_first_token(struct server *s, double ms);
-/* An attempt that had waited `waited_ms` for its first token without getting it: it is slower than that. */
+/* An attempt has waited `waited_ms` for its first token without getting it: the server is slower than that.
+ * Told when it is late (balance_hedge_ms, whether or not a hedge is made), each time it has waited twice as
+ * long again, and when it is left or fails without a first token. */
 void server_still_waiting(struct server *s, double waited_ms);
 /* retry_after_s: what the server said, 0: nothing (LIMITED then means a second or so). */
 void server_finish(struct server *s, enum server_end end, double retry_after_s, int64_t now_ns);
-/* A light probe has been answered, or not. */
+/* A light probe has been answered, or not. Worth sending to a server that is DOWN every two seconds or so: an
+ * answer lets the next request be the trial, however long the server was down. */
 void server_probed(struct server *s, bool is_up, int64_t now_ns);
 /* p in 0..1 of the times to the first token; 0 with fewer than 8 of them. */
 double server_quantile_ms(const struct server *s, double p);

@@ -25,6 +25,7 @@ struct stream {
     struct buf line;  /* what has no end yet */
     struct buf event; /* SSE: the data lines so far */
     size_t total;
+    bool has_begun;       /* its first line has been read */
     bool was_cr, is_over; /* after CR, an LF belongs to it; on_event wanted no more, or "[DONE]" came */
 };
 

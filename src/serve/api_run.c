@@ -232,6 +232,7 @@ void api_run_write_inline(struct json *j, const struct service_answer *a, const 
     json_str(j, "quiet", a->quiet);
     json_str(j, "cache", a->cache);
     json_str(j, "cache_miss", a->cache_miss);
+    if (*a->fallback) json_str(j, "fallback", a->fallback);
     if (a->debounce_ms > 0) json_int(j, "debounce_ms", a->debounce_ms);
     json_num(j, "mean_logprob", c->mean_logprob, 4);
     json_begin_object(j, "timings");

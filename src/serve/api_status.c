@@ -14,7 +14,33 @@
 
 /* --- GET /status ---------------------------------------------------------------------------------------- */
 
-static void write_model(const struct service_model *m, int64_t resident_bytes, struct json *j)
+/* The servers of a model on other machines. */
+static void write_servers(struct service *s, int32_t model, struct json *j)
+{
+    struct remote_server_state server;
+    json_begin_array(j, "servers");
+    for (int32_t i = 0; service_model_server(s, model, i, &server); i++) {
+        json_begin_object(j, NULL);
+        json_str(j, "name", server.name);
+        json_str(j, "state", service_server_health(&server));
+        json_flag(j, "limited", server.is_limited);
+        json_flag(j, "http2", server.is_http2);
+        json_int(j, "running", server.n_outstanding);
+        json_int(j, "connections", server.n_connections);
+        json_int(j, "requests", server.n_asked);
+        json_int(j, "failed", server.n_failed);
+        json_int(j, "rate_limited", server.n_limited);
+        json_int(j, "hedged", server.n_hedged);
+        json_num(j, "first_token_p50_ms", server.first_p50_ms, 1);
+        json_num(j, "first_token_p95_ms", server.first_p95_ms, 1);
+        json_str(j, "error", server.error.text);
+        json_end_object(j);
+    }
+    json_end_array(j);
+}
+
+static void write_model(struct service *s, int32_t i, const struct service_model *m, int64_t resident_bytes,
+                        struct json *j)
 {
     static const char *const STATES[] = {[SERVICE_LOADING] = "loading",
                                          [SERVICE_READY] = "ready",
@@ -44,6 +70,11 @@ static void write_model(const struct service_model *m, int64_t resident_bytes, s
     json_int(j, "read_bytes", m->read_bytes);
     json_int(j, "resident_bytes", resident_bytes);
     json_int(j, "kv_bytes", m->kv_bytes);
+    if (*m->api) {
+        json_str(j, "api", m->api);
+        json_str(j, "remote_model", m->remote_model);
+        write_servers(s, i, j);
+    }
     json_end_object(j);
 }
 
@@ -59,7 +90,7 @@ static void write_models(struct service *s, struct json *j, struct totals *total
         struct service_model m;
         service_model(s, i, &m);
         int64_t resident_bytes = service_model_resident(s, i);
-        write_model(&m, resident_bytes, j);
+        write_model(s, i, &m, resident_bytes, j);
         totals->weight_bytes += m.weight_bytes;
         totals->resident_bytes += resident_bytes;
         totals->kv_bytes += m.kv_bytes;

@@ -125,6 +125,25 @@ static enum err take_events(int fd, struct buf *in, enum err (*fn)(void *ctx, co
     return err;
 }
 
+/* What the daemon says about a request that it refuses. */
+static enum err refused(const struct json_value *answer, struct errmsg *msg)
+{
+    const struct json_value *error = json_get(answer, "error");
+    const char *text = json_get_str(json_get(error, "message"), NULL);
+    return err_set(msg, ERR_IO, "the daemon refuses: %s", text ? text : "it does not say why");
+}
+
+/* The rest of an answer with another status than 200. */
+static enum err take_refusal(int fd, struct buf *in, struct errmsg *msg)
+{
+    struct json_value *answer = NULL;
+    while (receive(fd, in)) continue;
+    if (in->err || json_read(buf_str(in), in->len, &answer, NULL) != OK) answer = NULL;
+    (void)refused(answer, msg);
+    json_read_free(&answer);
+    return ERR_UNSUPPORTED;
+}
+
 enum err ask_events(const char *socket_path, const char *path, const char *body, size_t len,
                     enum err (*fn)(void *ctx, const struct json_value *event), void *ctx, struct errmsg *msg)
 {
@@ -134,22 +153,14 @@ enum err ask_events(const char *socket_path, const char *path, const char *body,
     buf_init(&in, ANSWER_MAX);
     enum err err = OK;
     bool is_ok = false;
-    if (!send_request(fd, "POST", path, body, len) || !take_head(fd, &in, &is_ok) || !is_ok) {
+    if (!send_request(fd, "POST", path, body, len) || !take_head(fd, &in, &is_ok)) {
         err = err_set(msg, ERR_NOT_FOUND, "%s: the daemon cannot answer now", socket_path);
     } else {
-        err = take_events(fd, &in, fn, ctx, msg);
+        err = is_ok ? take_events(fd, &in, fn, ctx, msg) : take_refusal(fd, &in, msg);
     }
     buf_clear(&in);
     close(fd);
     return err;
-}
-
-/* What the daemon says about a request that it refuses. */
-static enum err refused(const struct json_value *answer, struct errmsg *msg)
-{
-    const struct json_value *error = json_get(answer, "error");
-    const char *text = json_get_str(json_get(error, "message"), NULL);
-    return err_set(msg, ERR_IO, "the daemon refuses: %s", text ? text : "it does not say why");
 }
 
 static bool answers_within(int fd, int ms)

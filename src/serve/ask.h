@@ -9,8 +9,9 @@
 struct json_value;
 
 /* POST a JSON object that asks for a stream of events (text/event-stream), and call fn with each until it
- * returns an error, which is then returned. ERR_NOT_FOUND: no daemon answers, or it answers with another
- * status than 200; fn was not called. ERR_IO, ERR_FORMAT: the stream ended early, or is none. */
+ * returns an error, which is then returned. ERR_NOT_FOUND: no daemon answers; ERR_UNSUPPORTED: it does with
+ * another status than 200, and msg holds its reason; fn was not called. ERR_IO, ERR_FORMAT: the stream ended
+ * early, or is none. */
 MUST_CHECK enum err ask_events(const char *socket, const char *path, const char *body, size_t len,
                                enum err (*fn)(void *ctx, const struct json_value *event), void *ctx,
                                struct errmsg *msg);

@@ -142,6 +142,7 @@ static void write_explanation(struct json *j, const struct service_answer *a)
     json_str(j, "quiet", a->quiet);
     json_str(j, "cache", a->cache);
     json_str(j, "cache_miss", a->cache_miss);
+    if (*a->fallback) json_str(j, "fallback", a->fallback);
     if (a->debounce_ms > 0) json_int(j, "debounce_ms", a->debounce_ms);
     json_str(j, "stop", a->n_candidates > 0 ? a->candidates[0].stop : "");
     json_num(j, "mean_logprob", a->n_candidates > 0 ? a->candidates[0].mean_logprob : 0, 4);

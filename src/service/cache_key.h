@@ -13,7 +13,8 @@
 #include "store/memory_cache.h"
 
 /* Changes whenever the same snapshot could lead to other text: when prompts are laid out in another way
- * (context/fim_prompt.c, complete/prompt.c), or sampling or token healing change. */
+ * (context/fim_layout.c, fim_prompt.c, fim_spell.c; complete/prompt.c, remote_prompt.c), or sampling or token
+ * healing change. */
 #define CACHE_KEY_VERSION 1
 
 struct cache_maker {

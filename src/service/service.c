@@ -139,8 +139,7 @@ static void join_after_typing(struct service_ticket *t, struct service_run *run,
     run->n_tickets++;
 }
 
-/* The run is cancelled with its last asker. */
-static void leave(struct service_ticket *t)
+void service_leave(struct service_ticket *t)
 {
     struct service_run *run = t->run;
     if (!run) return;
@@ -153,7 +152,7 @@ static void leave(struct service_ticket *t)
 void service_settle(struct service *s, struct service_ticket *t, enum service_outcome outcome,
                     const char *why)
 {
-    leave(t);
+    service_leave(t);
     mem_free(t->waiting);
     t->waiting = NULL;
     t->outcome = outcome;
@@ -166,7 +165,7 @@ static void move_askers(struct service *s, struct service_run *from, struct serv
 {
     for (struct service_ticket *t = s->first; t; t = t->next) {
         if (t->run != from) continue;
-        leave(t);
+        service_leave(t);
         join(t, to);
     }
 }
@@ -210,7 +209,7 @@ static void settle_typed(struct service *s, struct service_ticket *t)
     struct service_loaded *m = t->run->model;
     bool is_found = service_cache_take(t->run, t);
     struct snapshot snapshot = t->snapshot;
-    leave(t);
+    service_leave(t);
     t->n_typed = 0;
     if (is_found) return;
     t->snapshot = (struct snapshot){0};
@@ -291,7 +290,7 @@ void service_drain(struct service *s)
 void service_cancel(struct service *s, struct service_ticket *t)
 {
     service_watch_cancelled(s, t);
-    leave(t);
+    service_leave(t);
     unlink_ticket(s, t);
     free_ticket(t);
 }
@@ -394,6 +393,7 @@ static void give_answer(struct service *s, struct service_ticket *t)
         service_run_answer(t->run, candidates, &a);
     tell_source(s, t, &a);
     if (t->run && t->is_automatic) keep_sure(s, candidates, &a);
+    a.fallback = t->fallback.text;
     a.debounce_ms = s->govern.orders.debounce_ms;
     if (t->explanation.len > 0) a.explanation = buf_str(&t->explanation);
     a.timings.context += t->context_ms;
@@ -403,7 +403,7 @@ static void give_answer(struct service *s, struct service_ticket *t)
     unlink_ticket(s, t);
     if (t->on_done) t->on_done(t->ctx, &a);
     if (!t->is_own) service_prefetch(s, t, &a);
-    leave(t);
+    service_leave(t);
     free_ticket(t);
 }
 
@@ -430,6 +430,7 @@ void service_poll(struct service *s)
     if (s->o.store) store_poll(s->o.store);
     for (struct service_ticket *t = s->first; t; t = t->next) {
         if (t->run && t->n_typed > 0 && t->run->is_over) settle_typed(s, t);
+        (void)service_patience_takes_over(s, t);
     }
     give_all(s);
     service_run_sweep(s, false);

@@ -57,7 +57,7 @@ struct service_options {
     struct engine_options engine;
     int32_t n_ctx, n_active, n_seqs; /* scheduler.h */
     double window_ms;
-    const struct service_remote *remotes; /* [n_remotes], copied; a model's name means one of these first */
+    const struct service_remote *remotes; /* [n_remotes], borrowed; a model's name means one of these first */
     int32_t n_remotes;
     double patience_ms;  /* that a model on other machines is given to begin its answer, while somebody types,
                             before the instant model gives one; 0: that does at once, as for local models */
@@ -136,6 +136,8 @@ void service_model(struct service *s, int32_t i, struct service_model *out);
 /* The servers of a model on other machines, while it is ready; 0 <= i < n_servers. False: there is none. */
 struct remote_server_state;
 bool service_model_server(struct service *s, int32_t model, int32_t i, struct remote_server_state *out);
+const char *
+service_server_health(const struct remote_server_state *server); /* "new", "up", "down", "trial" */
 
 /* Bytes of its weights that are in memory now: the system is asked, a millisecond for each GB. */
 int64_t service_model_resident(const struct service *s, int32_t i);
@@ -234,7 +236,8 @@ enum service_outcome {
     SERVICE_OK,
     SERVICE_SUPERSEDED,  /* by a newer request of the same client and document */
     SERVICE_SHED,        /* too many requests wait */
-    SERVICE_UNAVAILABLE, /* the model is loading or failed, or the service drains: message says which */
+    SERVICE_UNAVAILABLE, /* the model is loading or failed, its servers did not answer, or the service drains:
+                            message says which */
     SERVICE_BAD,         /* the request cannot be met: message */
     SERVICE_ERROR        /* it should have been: message */
 };

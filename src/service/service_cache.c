@@ -32,16 +32,28 @@ const char *service_cache_miss_name(enum service_cache_miss miss)
 
 /* ---- Keys ---- */
 
-static uint64_t maker_of(struct service *s, struct service_loaded *m)
+static uint64_t local_maker(const struct service *s, const struct service_loaded *m)
 {
     struct scheduler_state state;
     scheduler_state(m->scheduler, &state);
-    uint64_t maker = cache_maker_hash(&(struct cache_maker){.model_key = m->key,
-                                                            .isa = m->isa,
-                                                            .kv_type = (int32_t)s->o.engine.kv_type,
-                                                            .is_moving = s->o.engine.move == ENGINE_MOVE_ON,
-                                                            .is_packed = state.is_packed});
-    if (maker != m->maker) store_use_maker(s->o.store, m->path, maker);
+    return cache_maker_hash(&(struct cache_maker){.model_key = m->key,
+                                                  .isa = m->isa,
+                                                  .kv_type = (int32_t)s->o.engine.kv_type,
+                                                  .is_moving = s->o.engine.move == ENGINE_MOVE_ON,
+                                                  .is_packed = state.is_packed});
+}
+
+/* 0: servers that have not said yet what they have. */
+static uint64_t remote_maker(const struct service_loaded *m)
+{
+    if (!m->traits.is_known) return 0;
+    return cache_maker_hash(&(struct cache_maker){.model_key = m->key, .isa = m->isa});
+}
+
+static uint64_t maker_of(struct service *s, struct service_loaded *m)
+{
+    uint64_t maker = m->remote ? remote_maker(m) : local_maker(s, m);
+    if (maker != 0 && maker != m->maker) store_use_maker(s->o.store, m->remote ? m->name : m->path, maker);
     m->maker = maker;
     return maker;
 }
@@ -103,8 +115,9 @@ bool service_cache_find(struct service *s, struct service_loaded *m, struct snap
         miss(t, MISS_OFF);
         return false;
     }
-    if (!cache_key_of(take, maker_of(s, m), &key)) {
-        miss(t, MISS_LONG);
+    uint64_t maker = maker_of(s, m);
+    if (maker == 0 || !cache_key_of(take, maker, &key)) {
+        miss(t, maker == 0 ? MISS_NEW : MISS_LONG);
         return false;
     }
     struct memory_cache *memory = store_memory(s->o.store);
@@ -144,7 +157,7 @@ struct service_run *service_cache_find_run(const struct service *s, const struct
 {
     struct store_key key;
     if (!s->o.store || snapshot->limits.n_candidates > 1 || snapshot->limits.max_tokens == 0) return NULL;
-    if (!cache_key_of(snapshot, m->maker, &key)) return NULL;
+    if (m->maker == 0 || !cache_key_of(snapshot, m->maker, &key)) return NULL;
     for (struct service_run *run = s->runs; run; run = run->next) {
         bool is_running = run->model == m && !run->is_over && !run->is_cancelled && run->text.len > 0;
         if (is_running && run->maker == m->maker && goes_on(run, &key, n_typed)) return run;
@@ -228,7 +241,7 @@ void service_cache_begin(struct service *s, struct service_run *run, struct sour
     struct store_key key;
     run->sources = take;
     if (!s->o.store || run->snapshot.limits.max_tokens == 0) return;
-    if (!cache_key_of(&run->snapshot, run->model->maker, &key)) return;
+    if (run->model->maker == 0 || !cache_key_of(&run->snapshot, run->model->maker, &key)) return;
     run->maker = run->model->maker;
     run->entry = memory_cache_expect(store_memory(s->o.store), take ? &take->place : &nowhere);
     run->lookup =

@@ -20,10 +20,11 @@
 #define KV_SPARE_TOKENS 64   /* KV comes in pages, and drafts need room */
 #define IDLE_MS         10e3 /* a model that was not used for so long is not missed at once */
 
+/* Model i, if it is ready and on this machine. */
 static struct service_loaded *ready(const struct service *s, int32_t i)
 {
     struct service_loaded *m = s->models.known[i];
-    return m->state == SERVICE_READY ? m : NULL;
+    return m->state == SERVICE_READY && m->scheduler ? m : NULL;
 }
 
 /* ---- Memory ---- */
@@ -183,16 +184,23 @@ static int64_t unload_ns(const struct service *s)
     return m ? m->last_use_ns + (int64_t)(s->o.model_idle_s * 1e9) : 0;
 }
 
+/* 0: never. */
+static int64_t sooner(int64_t a, int64_t b)
+{
+    if (a == 0 || b == 0) return a + b;
+    return a < b ? a : b;
+}
+
 int64_t service_due_ns(const struct service *s)
 {
-    int64_t look = is_active(s) ? s->govern.looked_ns + LOOK_NS : 0, unload = unload_ns(s);
-    if (look == 0 || unload == 0) return look + unload;
-    return look < unload ? look : unload;
+    int64_t look = is_active(s) ? s->govern.looked_ns + LOOK_NS : 0;
+    return sooner(sooner(look, unload_ns(s)), service_patience_due_ns(s));
 }
 
 void service_tick(struct service *s)
 {
     int64_t now = clock_ns(), unload = unload_ns(s);
+    service_patience_tick(s);
     if (now >= s->govern.looked_ns + LOOK_NS && is_active(s)) {
         struct machine_sample sample;
         machine_read(NULL, &sample);

@@ -3,6 +3,9 @@
  *     service.c        tickets: what is superseded, shed or shared, when answers are given
  *     service_submit.c  which model is asked, what it is asked, who must wait for it
  *     service_run.c    runs: one computation, of which several tickets may await the answer
+ *     service_local.c  who computes: an engine of this process,
+ *     service_remote.c  or servers on other machines
+ *     service_patience.c  a local model in place of servers that are late or gone
  *     service_registry.c  models: loaded when needed, unloaded when not, failed when lost
  *     service_model.c  what others see of the models
  *     service_roles.c  which model answers a request
@@ -27,6 +30,7 @@
 #include "complete/generation.h"
 #include "service/projects.h"
 #include "complete/prompt.h"
+#include "complete/remote_prompt.h"
 #include "service/replay.h"
 #include "service/service.h"
 #include "service/snapshot.h"
@@ -38,6 +42,9 @@
 
 struct library_entry;
 struct model;
+struct service_job;
+struct service_loaded;
+struct service_run;
 
 /* service_answer.cache and cache_miss; the order in which they are told. */
 enum service_cache_source {
@@ -64,9 +71,6 @@ const char *service_cache_source_name(enum service_cache_source source);
 const char *service_cache_miss_name(enum service_cache_miss miss);
 
 /* ---- Mail (service_mail.c) ---- */
-
-struct service_job;
-struct service_loaded;
 
 enum service_mail_kind {
     SERVICE_MAIL_TEXT,   /* a piece of a job's answer */
@@ -111,6 +115,14 @@ struct service_memo {
     struct fim_memo memo;
 };
 
+/* Where jobs are computed. Each ends with service_job_done, whatever happens; release comes after that. */
+struct service_backend {
+    void (*submit)(struct service_job *j);
+    void (*cancel)(struct service_job *j);
+    void (*release)(struct service_job *j); /* tolerates one that was never submitted */
+};
+extern const struct service_backend service_local, service_elsewhere;
+
 /* A model that somebody has named, whether it is in memory or not; never freed before the service ends, so
  * that pointers to it stay valid. READY: requests may be given to the scheduler. UNLOADING: none are; it goes
  * when its runs are over. */
@@ -128,18 +140,25 @@ struct service_loaded {
     struct file_id refused; /* the file that could not be loaded; zero: whatever is there is worth a try */
     int64_t bytes, n_loads, last_use_ns, looked_ns;
     struct service *service;
-    pthread_t worker; /* that loads or unloads */
-    bool has_worker;  /* to be joined */
+    const struct service_backend *backend;
+    const struct service_remote *elsewhere; /* in the options; null: a model on this machine */
+    pthread_t worker;                       /* that loads or unloads */
+    bool has_worker;                        /* to be joined */
     /* The worker's until it has posted SERVICE_MAIL_LOADED, and from when it begins to unload. */
     struct model *model; /* a reference */
     struct scheduler *scheduler;
+    struct remote *remote; /* in place of both */
     struct fim fim;
     const char *isa;
     double load_ms;
     int32_t n_ctx;
     char key[42]; /* of the content, and what its numbers are converted to */
     /* The loop's. */
-    uint64_t maker; /* that the store was told of last */
+    uint64_t maker;              /* that the store was told of last; 0: not known what makes the answers */
+    struct remote_traits traits; /* of `remote`, as its fim, n_ctx and key were made of */
+    struct {
+        int64_t n_asked, n_failed;
+    } told[REMOTE_SERVERS_MAX]; /* of its servers, as metrics were */
     /* The engine thread's. */
     struct service_memo memos[SERVICE_MEMOS];
     uint64_t n_memo_uses;
@@ -216,6 +235,7 @@ struct service_job {
     struct service_run *run;
     int32_t index;
     struct scheduler_job *handle; /* the loop's */
+    struct remote_job *remote;    /* or this */
     struct generation generation;
     struct sampler_params sampling;
     struct buf out;
@@ -253,6 +273,8 @@ struct service_run {
     /* Engine thread's until the run is over; built by the first job. */
     struct prompt prompt;
     bool is_prompt_built;
+    struct remote_prompt remote_prompt; /* of it, prompt tells only what was cut */
+    struct remote_ask ask;
 };
 
 /* Takes the snapshot, also on failure. */
@@ -263,6 +285,9 @@ MUST_CHECK enum err service_run_new(struct service *s, struct service_loaded *m,
 struct service_run *service_run_find(const struct service *s, const struct service_loaded *m,
                                      const struct snapshot *snapshot);
 void service_run_start(struct service_run *run);
+/* The backend's, on its thread: a piece of candidate 0 (ctx: the job); all is over, the report is there. */
+bool service_job_text(void *ctx, const char *text, size_t len);
+void service_job_done(struct service_job *j);
 void service_run_cancel(struct service_run *run);
 void service_run_on_mail(struct service *s, const struct service_mail *mail);
 /* The answer of a run that is over: outcome, message, candidates, timings. `candidates` is room for
@@ -270,6 +295,23 @@ void service_run_on_mail(struct service *s, const struct service_mail *mail);
 void service_run_answer(const struct service_run *run, struct service_candidate *candidates,
                         struct service_answer *out);
 void service_run_sweep(struct service *s, bool all); /* free those that nobody needs; or all */
+
+/* ---- Other machines (service_remote.c) ---- */
+
+/* The worker's: m->remote. */
+MUST_CHECK enum err service_remote_open(struct service_loaded *m, struct errmsg *msg);
+/* What its servers have said meanwhile: fim, n_ctx, key. */
+void service_remote_refresh(struct service_loaded *m);
+void service_remote_measure(struct service *s, struct service_loaded *m);
+
+/* ---- A local model instead (service_patience.c) ---- */
+
+/* The run of a ticket was given to servers elsewhere: `spare` answers, if they have not begun to in time. */
+void service_patience_begin(struct service *s, struct service_ticket *t, struct service_loaded *spare);
+int64_t service_patience_due_ns(const struct service *s); /* 0: never */
+void service_patience_tick(struct service *s);
+/* True if the ticket's run has failed and its spare model answers. */
+bool service_patience_takes_over(struct service *s, struct service_ticket *t);
 
 /* ---- Caches (service_cache.c) ---- */
 
@@ -363,6 +405,9 @@ struct service_ticket {
     struct service_run *run;         /* null: it has an outcome of its own, was found, or waits */
     struct service_loaded *model;    /* null: it got no further than that */
     struct service_request *waiting; /* owned: for the model to be loaded; or null */
+    struct service_loaded *spare;    /* answers in place of servers elsewhere; or null */
+    int64_t patience_ns;             /* when, if they have not begun to; 0: when they fail */
+    struct errmsg fallback;          /* why it did; "" */
     /* The question, if the ticket was found or joined a run after typing: */
     struct snapshot snapshot;
     struct sources *sources; /* owned; null: of a raw prompt, or the run has it */
@@ -385,6 +430,8 @@ void service_wake(const struct service *s);
 /* Decide a ticket now. */
 void service_settle(struct service *s, struct service_ticket *t, enum service_outcome outcome,
                     const char *why);
+/* The ticket has no run any more; which is cancelled with its last asker. */
+void service_leave(struct service_ticket *t);
 /* Older questions of the same client and document are out of date. */
 void service_supersede(struct service *s, const struct service_ticket *newer);
 /* The stalest of the lowest priority, while too many wait. */

@@ -96,6 +96,8 @@ static struct journal_record record_of(const struct service *s, const struct ser
                                .quiet = -1,
                                .error = -1,
                                .stop = -1,
+                               .is_remote = t->model && t->model->elsewhere,
+                               .is_fallback = *t->fallback.text != '\0',
                                .model = journal_model(s->o.journal, t->model ? t->model->name : "")};
     return r;
 }

@@ -27,7 +27,7 @@ static struct totals total_of(const struct service *s, bool whole)
     struct totals sum = {0};
     for (int32_t i = 0; i < s->models.n_known; i++) {
         const struct service_loaded *m = s->models.known[i];
-        if (m->state != SERVICE_READY) continue;
+        if (m->state != SERVICE_READY || !m->scheduler) continue;
         struct scheduler_state state;
         struct residency_state pages = {0};
         struct engine *engine = scheduler_engine(m->scheduler);
@@ -127,6 +127,10 @@ void service_measure(struct service *s, bool whole)
     set(s, METRIC_REQUESTS_WAITING, 0, t.n_waiting);
     set(s, METRIC_MODELS_LOADED, 0, t.n_loaded);
     measure_caches(s);
+    for (int32_t i = 0; i < s->models.n_known; i++) {
+        struct service_loaded *m = s->models.known[i];
+        if (m->remote && m->state == SERVICE_READY) service_remote_measure(s, m);
+    }
     measure_memory(s, &t);
     measure_ceiling(s);
     measure_share(s);

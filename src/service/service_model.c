@@ -9,6 +9,7 @@
 #include "model/library.h"
 #include "model/model.h"
 #include "os/clock.h"
+#include "remote/dialect.h"
 
 #define LIST_MS 1e3 /* how long the list of installed models counts as fresh */
 
@@ -85,10 +86,26 @@ static void describe_ready(const struct service_loaded *m, struct service_model 
     describe_weights(m->model->gguf, out);
 }
 
+static void describe_remote(struct service_loaded *m, struct service_model *out)
+{
+    struct remote_state state;
+    service_remote_refresh(m);
+    remote_state(m->remote, &state);
+    out->n_servers = state.n_servers;
+    out->remote_model = m->traits.model;
+    out->n_ctx = m->n_ctx;
+    out->n_ctx_train = m->traits.n_ctx;
+    if (!m->traits.is_known) return;
+    out->fim_family = m->fim.family;
+    out->fim_order = fim_order_name(m->fim.order);
+    out->fim_detected = "server";
+}
+
 int64_t service_model_resident(const struct service *s, int32_t i)
 {
     const struct service_loaded *m = i >= 0 && i < s->models.n_known ? s->models.known[i] : NULL;
-    return m && m->state == SERVICE_READY ? engine_resident_bytes(scheduler_engine(m->scheduler)) : 0;
+    bool is_here = m && m->state == SERVICE_READY && m->scheduler;
+    return is_here ? engine_resident_bytes(scheduler_engine(m->scheduler)) : 0;
 }
 
 uint64_t service_models_version(const struct service *s)
@@ -109,9 +126,11 @@ void service_model(struct service *s, int32_t i, struct service_model *out)
                                   .fim_detected = "",
                                   .isa = "",
                                   .role = "",
-                                  .precision = ""};
+                                  .precision = "",
+                                  .api = "",
+                                  .remote_model = ""};
     if (i >= 0 && i < models->n_known) {
-        const struct service_loaded *m = models->known[i];
+        struct service_loaded *m = models->known[i];
         out->name = m->name;
         out->path = m->path;
         out->state = m->state;
@@ -121,7 +140,9 @@ void service_model(struct service *s, int32_t i, struct service_model *out)
         out->n_requests = service_registry_n_runs(s, m);
         if (out->n_requests == 0 && m->last_use_ns) out->idle_s = clock_ms_since(m->last_use_ns) / 1e3;
         if (m->state == SERVICE_MODEL_FAILED) out->error = m->error.text;
-        if (m->state == SERVICE_READY) describe_ready(m, out);
+        if (m->elsewhere) out->api = dialect_api_name(m->elsewhere->at.api);
+        if (m->state == SERVICE_READY && m->remote) describe_remote(m, out);
+        if (m->state == SERVICE_READY && m->scheduler) describe_ready(m, out);
         return;
     }
     i -= models->n_known;
@@ -145,7 +166,7 @@ static const struct tokenizer *tokenizer_of(const struct service *s, const char 
     for (int32_t i = 0; name && i < models->n_known; i++) {
         if (strcasecmp(models->known[i]->name, name) == 0) m = models->known[i];
     }
-    return m->state == SERVICE_READY ? m->model->tokenizer : NULL;
+    return m->state == SERVICE_READY && m->model ? m->model->tokenizer : NULL;
 }
 
 bool service_tokenize(struct service *s, const char *model, const char *text, size_t len, bool add_bos,
@@ -173,7 +194,7 @@ int32_t service_slots(struct service *s, struct service_slot *out, int32_t max)
 {
     struct service_loaded *m = s->models.known[0];
     struct scheduler_seq_state states[SLOTS_MAX];
-    if (m->state != SERVICE_READY) return 0;
+    if (m->state != SERVICE_READY || !m->scheduler) return 0;
     int32_t n = scheduler_seqs(m->scheduler, states, SLOTS_MAX);
     for (int32_t i = 0; i < n && i < max && i < SLOTS_MAX; i++) {
         out[i] = (struct service_slot){.id = states[i].id,

@@ -12,9 +12,12 @@
 
 #define POWER_MS 30e3 /* how long the answer to where the power comes from is good */
 
-static bool may_prefetch(struct service *s)
+/* For this model. Servers elsewhere have others to serve, too: they compute ahead only where that is wanted.
+ */
+static bool may_prefetch(struct service *s, const struct service_loaded *m)
 {
     struct service_prefetches *p = &s->prefetches;
+    if (m->elsewhere && s->o.prefetch_mode != SERVICE_PREFETCH_ON) return false;
     if (!s->o.store || s->is_draining || s->o.prefetch_mode == SERVICE_PREFETCH_OFF) return false;
     if (!s->govern.orders.background) return false;
     if (s->o.prefetch_mode == SERVICE_PREFETCH_ON) return true;
@@ -69,7 +72,9 @@ void service_prefetch_place(struct service *s, uint64_t document, size_t cursor)
 
 void service_prefetch_opened(struct service *s, const struct service_request *r)
 {
-    if (!may_prefetch(s)) return;
+    struct errmsg ignored;
+    struct service_loaded *instant, *m = service_roles_choose(s, r, &instant, &ignored);
+    if (!m || !may_prefetch(s, m)) return;
     struct service_request own = *r;
     const struct service_place *place = place_of(&s->prefetches, service_document(r));
     own.cursor = place && place->cursor <= r->doc->text.len ? place->cursor : r->doc->text.len;
@@ -80,15 +85,6 @@ void service_prefetch_opened(struct service *s, const struct service_request *r)
 }
 
 /* ---- After an answer ---- */
-
-static struct sources *copy_sources(const struct sources *from)
-{
-    if (!from) return NULL;
-    struct sources *copy = MEM_NEW(struct sources);
-    *copy = *from;
-    copy->place.sources = copy->shown;
-    return copy;
-}
 
 /* The same question with `text` before the cursor. */
 static void ask_after(struct service *s, const struct service_ticket *t, const struct snapshot *q,
@@ -101,7 +97,7 @@ static void ask_after(struct service *s, const struct service_ticket *t, const s
         return;
     }
     struct service_ticket *own = service_ticket_own(s, t->client, t->document);
-    own->sources = copy_sources(sources);
+    own->sources = sources_copy(sources);
     service_submit_snapshot(s, own, t->model, &next);
 }
 
@@ -121,7 +117,7 @@ void service_prefetch(struct service *s, const struct service_ticket *t, const s
     const struct sources *sources = t->found ? t->sources : t->run ? t->run->sources : NULL;
     if (a->outcome != SERVICE_OK || a->n_candidates == 0 || t->model->state != SERVICE_READY) return;
     if (!q || q->input.is_raw || t->priority > SERVICE_TYPING || q->limits.n_candidates > 1) return;
-    if (!may_prefetch(s)) return;
+    if (!may_prefetch(s, t->model)) return;
     struct buf text;
     buf_init(&text, TEXT_MAX);
     for (size_t i = 0; i < a->candidates[0].len; i++) {

@@ -51,6 +51,7 @@ static int64_t memory_for(const struct service *s)
 static enum err load(struct service_loaded *m, struct errmsg *msg)
 {
     const struct service *s = m->service;
+    if (m->elsewhere) return service_remote_open(m, msg);
     struct engine *engine = NULL;
     struct engine_options with = s->o.engine;
     struct scheduler_options options = {.n_active = s->o.n_active,
@@ -95,6 +96,7 @@ static void *unload_main(void *arg)
     struct service_loaded *m = arg;
     scheduler_free(&m->scheduler);
     model_unref(&m->model);
+    remote_free(&m->remote);
     (void)service_mail_post(&m->service->box, SERVICE_MAIL_UNLOADED, NULL, m, NULL, 0);
     return NULL;
 }
@@ -137,7 +139,9 @@ static bool is_tight(const struct service *s, const struct service_loaded *for_m
     for (int32_t i = 0; i < s->models.n_known; i++) {
         const struct service_loaded *m = s->models.known[i];
         bool is_staying = m->state == SERVICE_READY || m->state == SERVICE_LOADING;
-        if (m == for_model || !(is_staying || (counts_leaving && m->state == SERVICE_UNLOADING))) continue;
+        if (m->elsewhere || m == for_model ||
+            !(is_staying || (counts_leaving && m->state == SERVICE_UNLOADING)))
+            continue;
         n += is_staying;
         bytes += m->bytes;
     }
@@ -161,7 +165,7 @@ static void make_room(struct service *s, const struct service_loaded *for_model)
         struct service_loaded *oldest = NULL;
         for (int32_t i = 0; i < s->models.n_known; i++) {
             struct service_loaded *m = s->models.known[i];
-            if (m == for_model || !is_spare(s, m)) continue;
+            if (m->elsewhere || m == for_model || !is_spare(s, m)) continue;
             if (!oldest || m->last_use_ns < oldest->last_use_ns) oldest = m;
         }
         if (!oldest) return;
@@ -191,6 +195,10 @@ static void start_loading(struct service *s, struct service_loaded *m)
 {
     m->error = (struct errmsg){0};
     m->is_lost = m->is_wanted = m->is_unwanted = false;
+    if (m->elsewhere) {
+        begin_loading(s, m);
+        return;
+    }
     if (m->setting && !look_up(s, m)) {
         fail(m);
         return;
@@ -210,7 +218,10 @@ static void start_loading(struct service *s, struct service_loaded *m)
 
 static void on_loaded(struct service *s, struct service_loaded *m)
 {
-    if (m->scheduler) {
+    if (m->remote) {
+        set_state(m, SERVICE_READY);
+        log_line(LOG_INFO, "%s: a model on other machines: %s", m->name, m->elsewhere->at.urls);
+    } else if (m->scheduler) {
         set_state(m, SERVICE_READY);
         m->looked_ns = clock_ns();
         service_watch_time(s, METRIC_MODEL_LOAD_SECONDS, 0, m->load_ms);
@@ -316,6 +327,7 @@ static bool is_time_to_look(struct service_loaded *m)
 static bool is_worth_a_try(struct service_loaded *m)
 {
     static const struct file_id none = {0};
+    if (m->elsewhere) return is_time_to_look(m);
     if (file_id_is_same(&m->refused, &none) && *m->path) return true;
     if (m->setting && !*m->path) return is_time_to_look(m); /* there was no such model */
     struct file_id now = file_id(m->path);
@@ -326,7 +338,7 @@ bool service_registry_want(struct service *s, struct service_loaded *m)
 {
     switch (m->state) {
     case SERVICE_READY:
-        if (!is_time_to_look(m) || !model_is_replaced(m->model)) break;
+        if (m->elsewhere || !is_time_to_look(m) || !model_is_replaced(m->model)) break;
         log_line(LOG_INFO, "%s: there is a new file; loading it", m->name);
         service_registry_unload(s, m);
         service_registry_settle(s);
@@ -378,7 +390,8 @@ struct service_loaded *service_registry_idle(const struct service *s, double idl
     struct service_loaded *found = NULL;
     for (int32_t i = 0; i < s->models.n_known; i++) {
         struct service_loaded *m = s->models.known[i];
-        if (m->state != SERVICE_READY || clock_ms_since(m->last_use_ns) < idle_ms) continue;
+        if (m->elsewhere || m->state != SERVICE_READY) continue; /* those take next to nothing */
+        if (clock_ms_since(m->last_use_ns) < idle_ms) continue;
         if (service_registry_n_runs(s, m) > 0) continue;
         if (!found || m->last_use_ns < found->last_use_ns) found = m;
     }
@@ -386,6 +399,15 @@ struct service_loaded *service_registry_idle(const struct service *s, double idl
 }
 
 /* ---- Finding ---- */
+
+/* The model on other machines of that name; null: there is none. */
+static const struct service_remote *remote_named(const struct service *s, const char *name)
+{
+    for (int32_t i = 0; name && i < s->o.n_remotes; i++) {
+        if (strcasecmp(s->o.remotes[i].name, name) == 0) return &s->o.remotes[i];
+    }
+    return NULL;
+}
 
 static struct service_loaded *add(struct service *s, const char *name, const char *path, const char *setting,
                                   const char *role)
@@ -398,6 +420,8 @@ static struct service_loaded *add(struct service *s, const char *name, const cha
     m->path = mem_dup_str(path);
     m->setting = setting;
     m->role = role;
+    m->elsewhere = remote_named(s, setting);
+    m->backend = m->elsewhere ? &service_elsewhere : &service_local;
     m->state = SERVICE_INSTALLED;
     models->known[models->n_known++] = m;
     return m;
@@ -408,6 +432,12 @@ struct service_loaded *service_registry_find(struct service *s, const char *name
     struct service_models *models = &s->models;
     for (int32_t i = 0; name && *name && i < models->n_known; i++) {
         if (strcasecmp(models->known[i]->name, name) == 0) return models->known[i];
+    }
+    const struct service_remote *remote = remote_named(s, name);
+    if (remote) {
+        struct service_loaded *m = add(s, remote->name, "", remote->name, "");
+        if (!m) err_set(why, ERR_LIMIT, "%s: more than %d models were asked for", name, SERVICE_MODELS_MAX);
+        return m;
     }
     if (name && *name) service_model_refresh(s);
     for (int32_t i = 0; name && *name && i < models->n_installed; i++) {
@@ -427,7 +457,7 @@ static struct service_loaded *of_setting(struct service *s, const char *setting,
 {
     for (int32_t i = 0; i < s->models.n_known; i++) {
         struct service_loaded *m = s->models.known[i];
-        if (m->setting && strcmp(m->setting, setting) == 0) return m;
+        if (m->setting && strcasecmp(m->setting, setting) == 0) return m;
     }
     char *name = name_of_path(setting);
     struct service_loaded *m = add(s, name, "", setting, role);
@@ -465,6 +495,7 @@ enum err service_registry_init(struct service *s, struct errmsg *msg)
     if (s->models.instant == s->models.known[0]) s->models.instant = NULL;
     enum err err = read_languages(s, msg);
     if (err) return err;
+    for (int32_t i = 0; i < s->o.n_remotes; i++) (void)of_setting(s, s->o.remotes[i].name, "");
     if (s->models.instant) start_loading(s, s->models.instant);
     start_loading(s, s->models.known[0]);
     return OK;
@@ -477,6 +508,7 @@ void service_registry_stop(struct service *s)
         if (m->has_worker) pthread_join(m->worker, NULL);
         m->has_worker = false;
         scheduler_free(&m->scheduler);
+        remote_free(&m->remote);
     }
 }
 

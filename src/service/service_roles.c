@@ -27,6 +27,6 @@ struct service_loaded *service_roles_choose(struct service *s, const struct serv
     bool is_asked = r->priority == SERVICE_ASKED;
     bool is_other = models->instant && strcmp(models->instant->path, m->path) != 0;
     /* Asked for by hand, the better answer is worth waiting for, but not worth waiting for the disk. */
-    if (is_other && (!is_asked || m->state != SERVICE_READY)) *instant = models->instant;
+    if (is_other && (!is_asked || m->elsewhere || m->state != SERVICE_READY)) *instant = models->instant;
     return m;
 }

@@ -1,14 +1,13 @@
-/* Runs: one computation each, shared by all who asked for the same.
+/* Runs: one computation each, shared by all who asked for the same, wherever it is computed
+ * (service_backend).
  *
- * All candidates are submitted at once; the scheduler lets them share the prompt's KV. A run is waited for
- * even when nobody wants its answer any more: the engine thread uses it until each job's last mail. */
+ * All candidates are submitted at once; a scheduler lets them share the prompt's KV. A run is waited for even
+ * when nobody wants its answer any more: the backend's thread uses it until each job's last mail. */
 #include "service/service_impl.h"
 
 #include <string.h>
 
 #include "base/mem.h"
-#include "model/model.h"
-#include "os/clock.h"
 
 #define TEXT_MAX ((size_t)1 << 20) /* of an answer; a limit of tokens ends it long before */
 
@@ -59,88 +58,20 @@ struct service_run *service_run_find(const struct service *s, const struct servi
     return NULL;
 }
 
-/* ---- On the engine's thread ---- */
+/* ---- On the backend's thread ---- */
 
 static bool post(struct service_job *j, enum service_mail_kind kind, const char *text, size_t len)
 {
     return service_mail_post(&j->run->model->service->box, kind, j, NULL, text, len);
 }
 
-static bool on_text(void *ctx, const char *text, size_t len)
+bool service_job_text(void *ctx, const char *text, size_t len)
 {
     return post(ctx, SERVICE_MAIL_TEXT, text, len);
 }
 
-/* Of this document, or the least recently used. */
-static struct fim_memo *memo_of(struct service_loaded *m, uint64_t document)
+void service_job_done(struct service_job *j)
 {
-    struct service_memo *found = &m->memos[0];
-    for (int i = 0; i < SERVICE_MEMOS; i++) {
-        struct service_memo *memo = &m->memos[i];
-        if (memo->document == document) {
-            found = memo;
-            break;
-        }
-        if (memo->last_use < found->last_use) found = memo;
-    }
-    found->document = document;
-    found->last_use = ++m->n_memo_uses;
-    return &found->memo;
-}
-
-static enum err build_prompt(struct service_run *run, struct errmsg *msg)
-{
-    if (run->is_prompt_built) return OK;
-    struct fim_memo *memo = run->document ? memo_of(run->model, run->document) : NULL;
-    enum err err = prompt_build(&run->model->fim, run->model->model, &run->snapshot.input,
-                                run->snapshot.limits.max_prompt, memo, &run->prompt, msg);
-    run->is_prompt_built = !err;
-    if (err) prompt_clear(&run->prompt);
-    return err;
-}
-
-static enum err prepare(void *ctx, struct engine_request *out, struct errmsg *msg)
-{
-    struct service_job *j = ctx;
-    struct service_run *run = j->run;
-    enum err err = build_prompt(run, msg);
-    if (err) return err;
-    struct generation_rules rules = run->snapshot.rules;
-    rules.words = run->snapshot.words;
-    if (j->index == 0) {
-        rules.on_text = on_text;
-        rules.ctx = j;
-    }
-    const struct prompt *p = &run->prompt;
-    generation_init(&j->generation, &run->model->fim, &run->snapshot.input, &rules, &j->out);
-    j->has_generation = true;
-    *out = (struct engine_request){.prompt = p->tokens.ids,
-                                   .n_prompt = p->tokens.n,
-                                   .sampling = j->sampling,
-                                   .max_tokens = run->snapshot.limits.max_tokens,
-                                   .move_from = p->move_from,
-                                   .max_prompt_ms = run->snapshot.max_prompt_ms,
-                                   .max_predict_ms = run->snapshot.max_predict_ms,
-                                   .draft_text = p->drafts.n ? p->drafts.ids : NULL,
-                                   .n_draft_text = p->drafts.n,
-                                   .heal = p->heal,
-                                   .heal_len = p->heal_len,
-                                   .on_token = generation_on_token,
-                                   .ctx = &j->generation};
-    return OK;
-}
-
-static void done(void *ctx, const struct scheduler_report *report)
-{
-    struct service_job *j = ctx;
-    int64_t start = clock_ns();
-    j->report = *report;
-    j->err = report->err;
-    if (report->outcome == SCHEDULER_DONE) {
-        j->err = generation_finish(&j->generation, report->result.stop, &j->stop, &j->report.msg);
-        if (j->stop == COMPLETE_WORD) j->word = j->generation.stop.word;
-    }
-    j->post_ms = clock_ms_since(start);
     (void)post(j, SERVICE_MAIL_DONE, NULL, 0);
 }
 
@@ -148,36 +79,22 @@ static void done(void *ctx, const struct scheduler_report *report)
 
 void service_run_start(struct service_run *run)
 {
-    static const enum scheduler_priority priorities[] = {
-        [SERVICE_ASKED] = SCHEDULER_ASKED,
-        [SERVICE_TYPING] = SCHEDULER_TYPING,
-        [SERVICE_WARMUP] = SCHEDULER_WARMUP,
-        [SERVICE_PREFETCH] = SCHEDULER_PREFETCH,
-    };
     run->n_unfinished = run->snapshot.limits.n_candidates;
-    for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++) {
-        struct scheduler_request request = {.priority = priorities[run->priority],
-                                            .client = run->client,
-                                            .document = run->document,
-                                            .prepare = prepare,
-                                            .done = done,
-                                            .ctx = &run->jobs[i]};
-        run->jobs[i].handle = scheduler_submit(run->model->scheduler, &request);
-    }
+    for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++)
+        run->model->backend->submit(&run->jobs[i]);
 }
 
 void service_run_cancel(struct service_run *run)
 {
     run->is_cancelled = true;
-    for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++) {
-        if (run->jobs[i].handle) scheduler_cancel(run->model->scheduler, run->jobs[i].handle);
-    }
+    for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++)
+        run->model->backend->cancel(&run->jobs[i]);
 }
 
 static void on_job_done(struct service *s, struct service_job *j)
 {
     struct service_run *run = j->run;
-    scheduler_release(&j->handle);
+    run->model->backend->release(j);
     run->n_unfinished--;
     service_registry_touch(run->model);
     if (j->report.is_model_lost) service_registry_lose(s, run->model, &j->report.msg);
@@ -257,10 +174,11 @@ static struct service_timings timings_of(const struct service_job *j)
                                     .n_accepted = r->n_accepted};
 }
 
-/* Errors that a client can do something about. */
-static bool is_clients_fault(enum err err)
+static enum service_outcome failure_of(const struct service_run *run, enum err err)
 {
-    return err == ERR_ARG || err == ERR_LIMIT;
+    if (err == ERR_ARG) return SERVICE_BAD; /* the client can do something about that */
+    if (run->model->elsewhere) return SERVICE_UNAVAILABLE;
+    return err == ERR_LIMIT ? SERVICE_BAD : SERVICE_ERROR;
 }
 
 void service_run_answer(const struct service_run *run, struct service_candidate *candidates,
@@ -289,7 +207,7 @@ void service_run_answer(const struct service_run *run, struct service_candidate 
         out->n_candidates = distinct(run, candidates);
         return;
     }
-    out->outcome = is_clients_fault(first->err) ? SERVICE_BAD : SERVICE_ERROR;
+    out->outcome = failure_of(run, first->err);
     out->message = *first->report.msg.text ? first->report.msg.text : err_text(ERR_CANCELLED);
     if (run->model->is_lost) out->message = run->model->error.text;
 }
@@ -301,12 +219,13 @@ static void free_run(struct service *s, struct service_run *run)
     service_cache_end(s, run);
     for (int32_t i = 0; i < run->snapshot.limits.n_candidates; i++) {
         struct service_job *j = &run->jobs[i];
-        scheduler_release(&j->handle);
+        run->model->backend->release(j);
         generation_clear(&j->generation);
         buf_clear(&j->out);
     }
     mem_free(run->jobs);
     prompt_clear(&run->prompt);
+    remote_prompt_clear(&run->remote_prompt);
     snapshot_clear(&run->snapshot);
     buf_clear(&run->text);
     mem_free(run);

@@ -113,7 +113,7 @@ static enum err ask(struct service *s, struct service_ticket *t, struct service_
     struct question q;
     struct context_input in = {.cursor = r->cursor,
                                .secrets = s->o.secrets,
-                               .tokenizer = m->model->tokenizer,
+                               .tokenizer = m->model ? m->model->tokenizer : NULL,
                                .files = r->files,
                                .n_files = r->n_files,
                                .max_tokens = limits->max_prompt,
@@ -180,7 +180,16 @@ static void submit_to(struct service *s, struct service_ticket *t, struct servic
 {
     struct snapshot snapshot = {0};
     service_registry_touch(m);
+    if (m->remote) service_remote_refresh(m);
     if (take_question(s, t, m, r, &snapshot)) service_submit_snapshot(s, t, m, &snapshot);
+}
+
+/* The instant model is for the case that no server answers in time. */
+static void submit_elsewhere(struct service *s, struct service_ticket *t, struct service_loaded *instant,
+                             struct service_loaded *m, const struct service_request *r)
+{
+    submit_to(s, t, m, r);
+    if (instant) service_patience_begin(s, t, instant);
 }
 
 /* Both models are ready. What the main one has said about this place before is better than what the instant
@@ -189,6 +198,7 @@ static void submit_to_both(struct service *s, struct service_ticket *t, struct s
                            struct service_loaded *m, const struct service_request *r)
 {
     struct snapshot snapshot = {0};
+    if (m->remote) service_remote_refresh(m);
     if (!take_question(s, t, m, r, &snapshot)) return;
     t->model = m;
     if (service_cache_find(s, m, &snapshot, t)) {
@@ -223,8 +233,11 @@ static bool submit(struct service *s, struct service_ticket *t, const struct ser
     bool is_possible = service_registry_want(s, m);
     if (instant) is_possible = service_registry_want(s, instant) || is_possible;
     bool has_main = m->state == SERVICE_READY, has_instant = instant && instant->state == SERVICE_READY;
+    bool is_patient = m->elsewhere && (s->o.patience_ms > 0 || r->priority == SERVICE_ASKED);
     if (!is_possible) {
         service_settle(s, t, SERVICE_UNAVAILABLE, m->error.text);
+    } else if (has_main && is_patient) {
+        submit_elsewhere(s, t, instant, m, r);
     } else if (has_main && has_instant) {
         submit_to_both(s, t, instant, m, r);
     } else if (has_main || has_instant) {

@@ -79,7 +79,7 @@ int32_t service_watch_error(const struct service_ticket *t, const struct service
     case SERVICE_SHED:
         return -1;
     case SERVICE_UNAVAILABLE:
-        return METRIC_ERROR_UNAVAILABLE;
+        return t->run && t->model->elsewhere ? METRIC_ERROR_REMOTE : METRIC_ERROR_UNAVAILABLE;
     case SERVICE_BAD:
         return METRIC_ERROR_REQUEST;
     case SERVICE_ERROR:

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+#include "base/mem.h"
 #include "context/project.h"
 
 uint64_t sources_file(const char *path)
@@ -68,4 +69,13 @@ void sources_fill(const struct question *q, const struct context_input *in, uint
     out->is_private = c->n_secrets > 0;
     add_window(out, q, in);
     for (int32_t i = 0; i < c->n_pieces; i++) add_piece(out, &c->pieces[i], &c->sources[i], in, number);
+}
+
+struct sources *sources_copy(const struct sources *from)
+{
+    if (!from) return NULL;
+    struct sources *copy = MEM_NEW(struct sources);
+    *copy = *from;
+    copy->place.sources = copy->shown;
+    return copy;
 }

@@ -24,6 +24,8 @@ struct sources { /* stays where it was filled: place.sources points into it */
 void sources_fill(const struct question *q, const struct context_input *in, uint32_t number,
                   const struct repository *repository, struct sources *out);
 
+struct sources *sources_copy(const struct sources *from); /* freed with mem_free; null of null */
+
 /* What memory_source.file names, where that is not an open document: a project's number and a path in it
  * (project_path_hash). */
 static inline uint32_t sources_project_of(uint64_t file)

@@ -75,6 +75,8 @@ static const struct column {
     {MEMBER(was_shared), KIND_FLAG, NO_LABEL},
     {MEMBER(is_throttled), KIND_FLAG, NO_LABEL},
     {MEMBER(was_cut), KIND_FLAG, NO_LABEL},
+    {MEMBER(is_remote), KIND_FLAG, NO_LABEL},
+    {MEMBER(is_fallback), KIND_FLAG, NO_LABEL},
 };
 #define N_COLUMNS    ((int)(sizeof columns / sizeof *columns))
 #define MODEL_COLUMN (1 + N_COLUMNS) /* from 0, behind id */

@@ -56,6 +56,8 @@ struct journal_record {
     bool was_shared;   /* an identical request ran for both */
     bool is_throttled; /* the governor held the engine back */
     bool was_cut;      /* a raw prompt lost its beginning */
+    bool is_remote;    /* the model is on other machines */
+    bool is_fallback;  /* it answered in place of one on other machines */
 };
 
 /* capacity 0: JOURNAL_RECORDS. Null: not enough memory. What no record was put in takes none. */
@@ -91,7 +93,7 @@ void journal_on_record(struct journal *j,
  * "warm-up", "prefetch"), model, outcome, fate ("shown", ...), error, quiet, stop, source, miss, other,
  * total_ms, queue_ms, load_ms, context_ms, lookup_ms, prefill_ms, decode_ms, post_ms, prompt_tokens, reused,
  * restored, moved, computed, break_at, break_part ("context", ...), generated, drafted, accepted, chars,
- * candidates, mean_logprob, waiting, speed, shared, throttled, cut. Labels are told by their names, "" for
+ * candidates, mean_logprob, waiting, speed, shared, throttled, cut, remote, fallback. Labels are told by their names, "" for
  * none. */
 void journal_write(const struct journal_record *r, const char *model, struct json *j);
 /* Its story: plain sentences, one a line, with the clock of this machine: where its milliseconds went, what

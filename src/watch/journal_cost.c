@@ -118,6 +118,8 @@ static void add_waits(const struct journal_story *s)
                    " %s under way; if that is usual, a smaller model for those who type "
                    "(models.instant) or more engine.sequences help.\n",
                    r->n_waiting == 1 ? "was" : "were");
+    } else if (r->is_remote) {
+        buf_add_str(s->out, "all connections to the servers were in use (remote.connections).\n");
     } else {
         buf_add_str(s->out, "the engine was busy with something older, such as work ahead of time "
                             "(cache.prefetch).\n");
@@ -129,6 +131,7 @@ static void add_throttling(const struct journal_story *s)
     const struct journal_record *r = s->r;
     double percent = 100 * positive(r->speed);
     if (r->n_computed == 0 && r->n_generated == 0) return; /* there was nothing to hold back */
+    if (r->is_remote) return;
     if (percent > 0 && percent < 99.5) {
         buf_printf(s->out,
                    "The governor held the engine back, to %.0f %% of full speed: `inline status` says why; "
@@ -178,6 +181,7 @@ static void add_prompt(const struct journal_story *s)
                                          [JOURNAL_PART_SUFFIX] = "in the text after the cursor",
                                          [JOURNAL_PART_RAW] = "in the prompt that the client made"};
     const struct journal_record *r = s->r;
+    if (r->is_remote) return; /* what its servers have at hand is their own business */
     if (r->n_prompt == 0 || (r->n_computed == 0 && r->n_reused == 0)) return;
     add_at_hand(s);
     if (r->break_part == JOURNAL_PART_START || r->n_reused + r->n_restored + r->n_moved == 0) {

@@ -114,6 +114,11 @@ static void add_answered(const struct journal_story *s)
         buf_add_str(s->out, " without a suggestion");
     }
     if (*s->model) buf_printf(s->out, ", by %s", s->model);
+    if (r->is_remote) buf_add_str(s->out, " on another machine");
+    if (r->is_fallback) {
+        buf_add_str(s->out, ", because no server of the model that should have done so did in time "
+                            "(remote.patience_ms; `inline model check` asks each of them)");
+    }
     buf_add_str(s->out, ".\n");
 }
 
@@ -160,6 +165,7 @@ static void add_error(const struct journal_story *s)
         {"request", "What was asked is not possible; the answer told the client what is wrong with it."},
         {"unavailable", "See `inline status` for the model's state, and `inline doctor` for what is wrong."},
         {"model", "The model failed; `inline doctor` and the log say why."},
+        {"remote", "No server of the model answered; the log and `inline model check` say why."},
         {"memory", "There was not enough memory: see limits.memory_mb, engine.context, or a smaller model."},
         {"internal", "The fault is Inline's own; the log says more."}};
     const char *text = find_phrase(kinds, ARRAY_LEN(kinds), s->error);

@@ -86,6 +86,8 @@ void journal_write(const struct journal_record *r, const char *model, struct jso
     json_flag(j, "shared", r->was_shared);
     json_flag(j, "throttled", r->is_throttled);
     json_flag(j, "cut", r->was_cut);
+    json_flag(j, "remote", r->is_remote);
+    json_flag(j, "fallback", r->is_fallback);
 }
 
 void journal_write_story(const struct journal_record *r, const char *model, struct json *j)

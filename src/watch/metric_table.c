@@ -38,7 +38,7 @@ const struct metric_row metric_table[METRIC_N] = {
     [METRIC_REQUESTS_WAITING] = {"inline_requests_waiting", GAUGE, "requests", NULL, NULL,
         "Requests that wait for a sequence."},
     [METRIC_ERRORS] = {"inline_errors_total", COUNTER, "errors", "kind",
-        "request unavailable model memory internal",
+        "request unavailable model remote memory internal",
         "Requests that were not met, by what was at fault."},
     [METRIC_QUIET] = {"inline_quiet_total", COUNTER, "requests", "reason",
         "deleting in-word in-number unsure secret-file",
@@ -112,8 +112,14 @@ const struct metric_row metric_table[METRIC_N] = {
 
     [METRIC_REMOTE_UP] = {"inline_remote_up", GAUGE, "flag", "server", NULL,
         "1 while a server elsewhere answers, else 0."},
+    [METRIC_REMOTE_REQUESTS] = {"inline_remote_requests_total", COUNTER, "requests", "server", NULL,
+        "Requests that a model server elsewhere was given, repeated ones included."},
     [METRIC_REMOTE_FAILURES] = {"inline_remote_failures_total", COUNTER, "requests", "server", NULL,
         "Requests that a server elsewhere did not answer."},
+    [METRIC_REMOTE_CONNECTIONS] = {"inline_remote_connections", GAUGE, "connections", "server", NULL,
+        "Connections to a model server elsewhere, idle ones included."},
+    [METRIC_REMOTE_FALLBACKS] = {"inline_remote_fallbacks_total", COUNTER, "requests", NULL, NULL,
+        "Requests that the instant model answered because no server elsewhere did in time."},
 
     [METRIC_ALERT_FIRING] = {"inline_alert_firing", GAUGE, "flag", "rule", NULL,
         "1 while an alert fires, else 0."},

@@ -58,7 +58,10 @@ enum metric_id {
     METRIC_GOVERNOR_GIVEN_BYTES,
     /* Servers elsewhere, named when they are configured. */
     METRIC_REMOTE_UP,
+    METRIC_REMOTE_REQUESTS,
     METRIC_REMOTE_FAILURES,
+    METRIC_REMOTE_CONNECTIONS,
+    METRIC_REMOTE_FALLBACKS,
     /* Alerts, named by their rules. */
     METRIC_ALERT_FIRING,
     METRIC_ALERTS,
@@ -91,6 +94,7 @@ enum metric_error {
     METRIC_ERROR_REQUEST,
     METRIC_ERROR_UNAVAILABLE,
     METRIC_ERROR_MODEL,
+    METRIC_ERROR_REMOTE,
     METRIC_ERROR_MEMORY,
     METRIC_ERROR_INTERNAL
 };

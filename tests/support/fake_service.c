@@ -66,6 +66,7 @@ void fake_service_answer_many(struct service *s, int i, const char *const *texts
                                     .id = s->next_id,
                                     .message = "",
                                     .quiet = "",
+                                    .fallback = "",
                                     .model = "toy",
                                     .candidates = candidates,
                                     .n_candidates = n});
@@ -77,7 +78,8 @@ void fake_service_answer(struct service *s, int i, enum service_outcome outcome,
         fake_service_answer_many(s, i, &text, text != NULL);
     } else {
         answer(s, i,
-               &(struct service_answer){.outcome = outcome, .message = text, .quiet = "", .model = "toy"});
+               &(struct service_answer){
+                   .outcome = outcome, .message = text, .quiet = "", .fallback = "", .model = "toy"});
     }
 }
 
@@ -133,10 +135,24 @@ void service_model(struct service *s, int32_t i, struct service_model *out)
                                   .isa = "ref",
                                   .role = "main",
                                   .precision = "",
+                                  .api = "",
+                                  .remote_model = "",
                                   .n_loads = 1,
                                   .weight_bytes = 500,
                                   .read_bytes = 500 - s->n_unread,
                                   .kv_bytes = 30};
+}
+
+bool service_model_server(struct service *s, int32_t model, int32_t i, struct remote_server_state *out)
+{
+    (void)s, (void)model, (void)i, (void)out;
+    return false;
+}
+
+const char *service_server_health(const struct remote_server_state *server)
+{
+    (void)server;
+    return "";
 }
 
 int64_t service_model_resident(const struct service *s, int32_t i)

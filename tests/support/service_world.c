@@ -109,6 +109,7 @@ static void on_done(void *ctx, const struct service_answer *from)
     a->outcome = from->outcome;
     snprintf(a->message, sizeof a->message, "%s", from->message);
     snprintf(a->model, sizeof a->model, "%s", from->model);
+    snprintf(a->fallback, sizeof a->fallback, "%s", from->fallback);
     a->n_candidates = from->n_candidates;
     a->was_shared = from->was_shared;
     a->was_truncated = from->prompt_truncated;

@@ -29,7 +29,7 @@ struct service_world {
 struct answer {
     int n_done;
     enum service_outcome outcome;
-    char message[256], model[64];
+    char message[256], model[64], fallback[256];
     struct buf text[SERVICE_CANDIDATES_MAX], streamed;
     int n_candidates;
     char stop[16], word[16];

@@ -13,146 +13,11 @@
 #include "base/mem.h"
 #include "base/utf8.h"
 #include "context/fim.h"
-#include "model/gguf.h"
 #include "model/model.h"
 #include "os/clock.h"
-#include "support/gguf_writer.h"
+#include "support/fim_cases.h"
 
-#define MAX_SPECIALS 12
-#define IMAGE_MAX    ((size_t)1 << 20)
-
-/* As in the specification of GGUF. */
-enum { TYPE_NORMAL = 1, TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_BYTE = 6 };
-
-/* A vocabulary: 256 bytes, two merged tokens, then the special tokens in the order given. */
-struct vocab {
-    const char *kind; /* tokenizer.ggml.model */
-    const char *pre;
-    bool adds_bos;
-    const char *specials[MAX_SPECIALS];
-    struct {
-        const char *key;
-        const char *token;
-    } keys[4];         /* tokenizer.ggml.KEY = id of the token */
-    const char *order; /* inline.fim.order, or null */
-};
-
-/* A model of nothing but metadata and tokenizer. */
-struct fake {
-    struct model model;
-    void *image;
-    struct fim fim;
-};
-
-#define MAX_TOKENS (256 + 4 + MAX_SPECIALS)
-
-struct vocab_tokens {
-    char bytes[256][8];
-    const char *texts[MAX_TOKENS];
-    int32_t types[MAX_TOKENS];
-    float scores[MAX_TOKENS];
-    uint64_t n;
-};
-
-static void add_token(struct vocab_tokens *v, const char *text, int32_t type)
-{
-    assert_true(v->n < MAX_TOKENS);
-    v->scores[v->n] = -(float)v->n;
-    v->types[v->n] = type;
-    v->texts[v->n++] = text;
-}
-
-/* GPT-2's alphabet: printable Latin-1 characters stand for themselves, the other bytes for U+0100 upwards. */
-static void add_bpe_bytes(struct vocab_tokens *v)
-{
-    int32_t next = 256;
-    for (int32_t b = 0; b < 256; b++) {
-        bool is_printable = (b >= 33 && b <= 126) || (b >= 161 && b <= 172) || b >= 174;
-        v->bytes[b][utf8_encode(is_printable ? b : next++, v->bytes[b])] = '\0';
-        add_token(v, v->bytes[b], TYPE_NORMAL);
-    }
-}
-
-static void add_spm_bytes(struct vocab_tokens *v)
-{
-    for (int32_t b = 0; b < 256; b++) {
-        snprintf(v->bytes[b], sizeof v->bytes[b], "<0x%02X>", (unsigned)b);
-        add_token(v, v->bytes[b], TYPE_BYTE);
-    }
-}
-
-static uint64_t id_of(const struct vocab_tokens *v, const char *text)
-{
-    for (uint64_t i = 0; i < v->n; i++) {
-        if (strcmp(v->texts[i], text) == 0) return i;
-    }
-    fail_msg("no token %s", text);
-    return 0;
-}
-
-static void write_vocab(struct gguf_writer *w, const struct vocab *vocab)
-{
-    static struct vocab_tokens v;
-    memset(&v, 0, sizeof v);
-    bool is_bpe = strcmp(vocab->kind, "gpt2") == 0;
-    if (is_bpe)
-        add_bpe_bytes(&v);
-    else
-        add_spm_bytes(&v);
-    add_token(&v, is_bpe ? "\xc4\xa0\xc4\xa0" : "\xe2\x96\x81", TYPE_NORMAL);
-    add_token(&v, "<unk>", TYPE_UNKNOWN);
-    add_token(&v, "<s>", TYPE_CONTROL);
-    add_token(&v, "</s>", TYPE_CONTROL);
-    for (int i = 0; i < MAX_SPECIALS && vocab->specials[i]; i++)
-        add_token(&v, vocab->specials[i], TYPE_CONTROL);
-    gguf_writer_str(w, "tokenizer.ggml.model", vocab->kind);
-    gguf_writer_str(w, "tokenizer.ggml.pre", vocab->pre ? vocab->pre : "default");
-    gguf_writer_strs(w, "tokenizer.ggml.tokens", v.texts, v.n);
-    gguf_writer_array(w, "tokenizer.ggml.token_type", GGUF_I32, v.n, v.types, v.n * sizeof *v.types);
-    static const char *const merges[] = {"\xc4\xa0 \xc4\xa0"};
-    if (is_bpe)
-        gguf_writer_strs(w, "tokenizer.ggml.merges", merges, 1);
-    else
-        gguf_writer_array(w, "tokenizer.ggml.scores", GGUF_F32, v.n, v.scores, v.n * sizeof *v.scores);
-    gguf_writer_int(w, "tokenizer.ggml.unknown_token_id", GGUF_U32, (int64_t)id_of(&v, "<unk>"));
-    gguf_writer_int(w, "tokenizer.ggml.bos_token_id", GGUF_U32, (int64_t)id_of(&v, "<s>"));
-    gguf_writer_int(w, "tokenizer.ggml.eos_token_id", GGUF_U32, (int64_t)id_of(&v, "</s>"));
-    gguf_writer_int(w, "tokenizer.ggml.add_bos_token", GGUF_BOOL, vocab->adds_bos);
-    if (vocab->order) gguf_writer_str(w, "inline.fim.order", vocab->order);
-    for (int i = 0; i < 4 && vocab->keys[i].key; i++) {
-        char key[64];
-        snprintf(key, sizeof key, "tokenizer.ggml.%s", vocab->keys[i].key);
-        gguf_writer_int(w, key, GGUF_U32, (int64_t)id_of(&v, vocab->keys[i].token));
-    }
-}
-
-static struct fake *fake_open(const struct vocab *vocab)
-{
-    struct fake *f = calloc(1, sizeof *f);
-    struct gguf_writer w;
-    struct buf out;
-    struct errmsg msg = {0};
-    gguf_writer_init(&w);
-    write_vocab(&w, vocab);
-    buf_init(&out, IMAGE_MAX);
-    gguf_writer_finish(&w, &out);
-    gguf_writer_clear(&w);
-    assert_int_equal(out.err, OK);
-    size_t len = out.len;
-    f->image = buf_take(&out);
-    if (gguf_open_bytes(f->image, len, &f->model.gguf, &msg)) fail_msg("%s", msg.text);
-    if (tokenizer_new(f->model.gguf, &f->model.tokenizer, &msg)) fail_msg("%s", msg.text);
-    fim_detect(&f->model, &f->fim);
-    return f;
-}
-
-static void fake_close(struct fake *f)
-{
-    tokenizer_free(&f->model.tokenizer);
-    gguf_close(&f->model.gguf);
-    mem_free(f->image);
-    free(f);
-}
+#define IMAGE_MAX ((size_t)1 << 20)
 
 /* Tokens as text: special ones as they are spelled, the others as the bytes that they stand for. */
 static char *texts_of(const struct tokenizer *t, const struct token_list *l)
@@ -168,7 +33,8 @@ static char *texts_of(const struct tokenizer *t, const struct token_list *l)
     return buf_take(&out);
 }
 
-static void expect_prompt(const struct fake *f, const struct fim_input *in, int32_t max, const char *expected)
+static void expect_prompt(const struct fim_fake *f, const struct fim_input *in, int32_t max,
+                          const char *expected)
 {
     struct token_list prompt = {0};
     struct errmsg msg = {0};
@@ -188,216 +54,6 @@ static struct fim_input input_of(const char *prefix, const char *suffix)
         .prefix = prefix, .prefix_len = strlen(prefix), .suffix = suffix, .suffix_len = strlen(suffix)};
 }
 
-#define W "\xe2\x96\x81" /* SentencePiece's space */
-#define B "\xef\xbd\x9c" /* DeepSeek's bar */
-
-struct family_case {
-    const char *family, *order, *detected;
-    struct vocab vocab;
-    const char *alone;   /* the prompt of one file without a name */
-    const char *project; /* with a name, two other files and a repository */
-};
-
-static const struct family_case families[] = {
-    {"qwen",
-     "psm",
-     "token text",
-     {.kind = "gpt2",
-      .pre = "qwen2",
-      .specials = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>", "<|repo_name|>",
-                   "<|file_sep|>", "<|endoftext|>", "<|im_end|>"}},
-     "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>",
-     "<|repo_name|>shop\n<|file_sep|>far.c\nint f;\n<|file_sep|>near.c\nint n;\n<|file_sep|>src/cur.c\n"
-     "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>"},
-    {"qwen",
-     "spm",
-     "token text",
-     {.kind = "gpt2",
-      .pre = "qwen2",
-      .specials = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_sep|>"},
-      .order = "spm"},
-     "<|fim_suffix|>);\n<|fim_prefix|>a(<|fim_middle|>",
-     "<|file_sep|>far.c\nint f;\n<|file_sep|>near.c\nint n;\n<|file_sep|>src/cur.c\n"
-     "<|fim_suffix|>);\n<|fim_prefix|>a(<|fim_middle|>"},
-    {"codegemma",
-     "psm",
-     "token text",
-     {.kind = "gpt2",
-      .adds_bos = true,
-      .specials = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|file_separator|>"}},
-     "<s><|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>",
-     "<s>far.c\nint f;\n<|file_separator|>near.c\nint n;\n<|file_separator|>src/cur.c\n"
-     "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>"},
-    {"granite4",
-     "psm",
-     "token text",
-     {.kind = "gpt2",
-      .specials = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|fim_pad|>", "<|end_of_text|>"}},
-     "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>",
-     "<|fim_prefix|># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
-     "a(<|fim_suffix|>);\n<|fim_middle|>"},
-    {"mellum",
-     "spm",
-     "token text",
-     {.kind = "gpt2",
-      .specials = {"<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<filename>",
-                   "<|endoftext|>"}},
-     "<fim_suffix>);\n<fim_prefix>a(<fim_middle>",
-     "<filename>far.c\nint f;\n<filename>near.c\nint "
-     "n;\n<filename>src/cur.c\n<fim_suffix>);\n<fim_prefix>a(<fim_middle>"},
-    {"starcoder2",
-     "psm",
-     "token text",
-     {.kind = "gpt2",
-      .pre = "starcoder",
-      .specials = {"<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<repo_name>", "<file_sep>"}},
-     "<fim_prefix>a(<fim_suffix>);\n<fim_middle>",
-     "<repo_name>shop\n<file_sep>far.c\nint f;\n<file_sep>near.c\nint n;\n<file_sep>src/cur.c\n"
-     "<fim_prefix>a(<fim_suffix>);\n<fim_middle>"},
-    {"granite",
-     "psm",
-     "token text",
-     {.kind = "gpt2",
-      .pre = "refact",
-      .specials = {"<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<filename>", "<reponame>",
-                   "<|end_of_text|>"}},
-     "<fim_prefix>a(<fim_suffix>);\n<fim_middle>",
-     "<fim_prefix># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
-     "a(<fim_suffix>);\n<fim_middle>"},
-    {"starcoder",
-     "psm",
-     "token text",
-     {.kind = "gpt2",
-      .specials = {"<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>", "<filename>", "<reponame>",
-                   "<|endoftext|>"}},
-     "<fim_prefix>a(<fim_suffix>);\n<fim_middle>",
-     "<fim_prefix># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
-     "a(<fim_suffix>);\n<fim_middle>"},
-    {"santacoder",
-     "psm",
-     "token text",
-     {.kind = "gpt2", .specials = {"<fim-prefix>", "<fim-suffix>", "<fim-middle>"}},
-     "<fim-prefix>a(<fim-suffix>);\n<fim-middle>",
-     "<fim-prefix># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
-     "a(<fim-suffix>);\n<fim-middle>"},
-    /* The tokens' own spaces, and SentencePiece's before the prefix but not before the suffix. */
-    {"codellama",
-     "psm",
-     "token text",
-     {.kind = "llama", .adds_bos = true, .specials = {W "<PRE>", W "<SUF>", W "<MID>", W "<EOT>"}},
-     "<s>" W "<PRE> a(" W "<SUF>);\n" W "<MID>",
-     "<s>" W "<PRE># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\na(" W "<SUF>);\n" W "<MID>"},
-    {"deepseek",
-     "psm",
-     "token text",
-     {.kind = "gpt2",
-      .pre = "deepseek-coder",
-      .adds_bos = true,
-      .specials = {"<" B "fim" W "begin" B ">", "<" B "fim" W "hole" B ">", "<" B "fim" W "end" B ">"}},
-     "<s><" B "fim" W "begin" B ">a(<" B "fim" W "hole" B ">);\n<" B "fim" W "end" B ">",
-     "<s><" B "fim" W "begin" B ">#far.c\nint f;\n#near.c\nint n;\n#src/cur.c\na(<" B "fim" W "hole" B
-     ">);\n<" B "fim" W "end" B ">"},
-    {"codestral",
-     "spm",
-     "token text",
-     {.kind = "llama", .adds_bos = true, .specials = {"[PREFIX]", "[SUFFIX]", "[MIDDLE]"}},
-     "<s>[SUFFIX]);\n[PREFIX] a(",
-     "<s>[SUFFIX]);\n[PREFIX]+++++ far.c\nint f;\n\n+++++ near.c\nint n;\n\n+++++ src/cur.c\na("},
-    {"seed-coder",
-     "spm",
-     "token text",
-     {.kind = "gpt2",
-      .pre = "seed-coder",
-      .specials = {"<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"}},
-     "<[fim-suffix]>);\n<[fim-prefix]>a(<[fim-middle]>",
-     "<[fim-suffix]>);\n<[fim-prefix]><filename>far.c\nint f;\n<filename>near.c\nint "
-     "n;\n<filename>src/cur.c\na(<[fim-middle]>"},
-    {"glm",
-     "psm",
-     "token text",
-     {.kind = "gpt2", .specials = {"<|code_prefix|>", "<|code_suffix|>", "<|code_middle|>"}},
-     "<|code_prefix|>a(<|code_suffix|>);\n<|code_middle|>",
-     "<|code_prefix|># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
-     "a(<|code_suffix|>);\n<|code_middle|>"},
-    {"generic",
-     "psm",
-     "token text",
-     {.kind = "gpt2", .specials = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"}},
-     "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>",
-     "<|fim_prefix|># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
-     "a(<|fim_suffix|>);\n<|fim_middle|>"},
-    {"none",
-     "prefix-only",
-     "none",
-     {.kind = "gpt2", .specials = {"<|fim_prefix|>", "<|endoftext|>"}},
-     "a(",
-     "# far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\na("},
-    {"none",
-     "prefix-only",
-     "none",
-     {.kind = "llama", .adds_bos = true},
-     "<s> a(",
-     "<s># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\na("},
-
-    /* By keys: with a family that the spelling tells, and with one that nothing tells. */
-    {"qwen",
-     "psm",
-     "gguf keys",
-     {.kind = "gpt2",
-      .specials = {"<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>", "<|repo_name|>", "<|file_sep|>"},
-      .keys = {{"fim_pre_token_id", "<|fim_prefix|>"},
-               {"fim_suf_token_id", "<|fim_suffix|>"},
-               {"fim_mid_token_id", "<|fim_middle|>"}}},
-     "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>",
-     "<|repo_name|>shop\n<|file_sep|>far.c\nint f;\n<|file_sep|>near.c\nint n;\n<|file_sep|>src/cur.c\n"
-     "<|fim_prefix|>a(<|fim_suffix|>);\n<|fim_middle|>"},
-    {"seed-coder",
-     "spm",
-     "gguf keys", /* the middle's key is missing: its spelling tells it */
-     {.kind = "gpt2",
-      .specials = {"<[fim-prefix]>", "<[fim-suffix]>", "<[fim-middle]>"},
-      .keys = {{"prefix_token_id", "<[fim-prefix]>"}, {"suffix_token_id", "<[fim-suffix]>"}}},
-     "<[fim-suffix]>);\n<[fim-prefix]>a(<[fim-middle]>",
-     NULL},
-    {"codestral",
-     "spm",
-     "gguf keys",
-     {.kind = "llama",
-      .specials = {"[PREFIX]", "[SUFFIX]", "[MIDDLE]"},
-      .keys = {{"prefix_token_id", "[PREFIX]"},
-               {"suffix_token_id", "[SUFFIX]"},
-               {"middle_token_id", "[MIDDLE]"}}},
-     "[SUFFIX]);\n[PREFIX] a(",
-     NULL},
-    {"generic",
-     "psm",
-     "gguf keys",
-     {.kind = "gpt2",
-      .specials = {"<before>", "<after>", "<here>"},
-      .keys = {{"fim_pre_token_id", "<before>"},
-               {"fim_suf_token_id", "<after>"},
-               {"fim_mid_token_id", "<here>"}}},
-     "<before>a(<after>);\n<here>",
-     "<before># far.c\nint f;\n\n# near.c\nint n;\n\n# src/cur.c\n"
-     "a(<after>);\n<here>"},
-    {"none",
-     "prefix-only",
-     "none", /* not enough to go by */
-     {.kind = "gpt2",
-      .specials = {"<before>", "<after>"},
-      .keys = {{"fim_pre_token_id", "<before>"}, {"fim_suf_token_id", "<after>"}}},
-     "a(",
-     NULL},
-    {"mellum",
-     "spm",
-     "token text", /* the pre-tokenizer tells what the vocabulary does not */
-     {.kind = "gpt2",
-      .pre = "mellum",
-      .specials = {"<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<filename>", "<reponame>"}},
-     "<fim_suffix>);\n<fim_prefix>a(<fim_middle>",
-     NULL},
-};
-
 static const char *without_repo(const char *prompt)
 {
     static const char *const repos[] = {"<|repo_name|>shop\n", "<repo_name>shop\n"};
@@ -411,9 +67,9 @@ static void test_families(void **state)
 {
     (void)state;
     static const struct fim_file files[] = {{"far.c", "int f;\n", 7}, {"near.c", "int n;", 6}};
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        const struct family_case *c = &families[i];
-        struct fake *f = fake_open(&c->vocab);
+    for (size_t i = 0; i < fim_n_cases; i++) {
+        const struct fim_case *c = &fim_cases[i];
+        struct fim_fake *f = fim_fake_open(&c->vocab);
         assert_string_equal(f->fim.family, c->family);
         assert_string_equal(fim_order_name(f->fim.order), c->order);
         assert_string_equal(f->fim.detected, c->detected);
@@ -426,7 +82,7 @@ static void test_families(void **state)
         if (c->project) expect_prompt(f, &in, 256, c->project);
         in.repo = NULL;
         if (c->project) expect_prompt(f, &in, 256, without_repo(c->project));
-        fake_close(f);
+        fim_fake_close(f);
     }
 }
 
@@ -434,9 +90,9 @@ static void test_families(void **state)
 static void test_line_comment(void **state)
 {
     (void)state;
-    static const struct vocab plain = {.kind = "gpt2"};
+    static const struct fim_vocab plain = {.kind = "gpt2"};
     static const struct fim_file file = {"a.c", "int f;\n", 7};
-    struct fake *f = fake_open(&plain);
+    struct fim_fake *f = fim_fake_open(&plain);
     struct fim_input in = input_of("a(", ");\n");
     in.line_comment = "//";
     in.path = "b.c";
@@ -447,18 +103,18 @@ static void test_line_comment(void **state)
     expect_prompt(f, &in, 40, "a("); /* the other file takes more than half of these */
     in.path = NULL;
     expect_prompt(f, &in, 256, "// a.c\nint f;\n\na(");
-    fake_close(f);
+    fim_fake_close(f);
 }
 
-static struct fake *open_qwen(void)
+static struct fim_fake *open_qwen(void)
 {
-    return fake_open(&families[0].vocab);
+    return fim_fake_open(&fim_cases[0].vocab);
 }
 
 static void test_end_tokens(void **state)
 {
     (void)state;
-    struct fake *f = open_qwen();
+    struct fim_fake *f = open_qwen();
     const struct tokenizer *t = f->model.tokenizer;
     static const char *const ends[] = {"<|endoftext|>", "<|fim_pad|>",    "<|im_end|>",     "<|file_sep|>",
                                        "<|repo_name|>", "<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"};
@@ -467,14 +123,14 @@ static void test_end_tokens(void **state)
     }
     assert_false(fim_is_end(&f->fim, tokenizer_find(t, "a")));
     assert_false(fim_is_end(&f->fim, TOKEN_NONE));
-    fake_close(f);
+    fim_fake_close(f);
 }
 
 /* Special tokens in the user's text are text. */
 static void test_text_is_not_parsed(void **state)
 {
     (void)state;
-    struct fake *f = open_qwen();
+    struct fim_fake *f = open_qwen();
     struct fim_input in = input_of("s = \"<|fim_middle|>\"", "<|endoftext|>");
     struct token_list prompt = {0};
     assert_int_equal(fim_build(&f->fim, &f->model, &in, 256, NULL, &prompt, NULL), OK);
@@ -483,30 +139,30 @@ static void test_text_is_not_parsed(void **state)
         n_special += tokenizer_is_special(f->model.tokenizer, prompt.ids[i]);
     assert_int_equal(n_special, 3);
     token_list_clear(&prompt);
-    fake_close(f);
+    fim_fake_close(f);
 }
 
 static void test_empty(void **state)
 {
     (void)state;
     struct fim_input in = input_of("", "");
-    struct fake *f = open_qwen();
+    struct fim_fake *f = open_qwen();
     expect_prompt(f, &in, 4, "<|fim_prefix|><|fim_suffix|><|fim_middle|>");
-    fake_close(f);
+    fim_fake_close(f);
     /* Without FIM and BOS the prompt would be empty; nothing can be predicted from that. */
-    static const struct vocab plain = {.kind = "gpt2"}, with_bos = {.kind = "gpt2", .adds_bos = true};
-    f = fake_open(&plain);
+    static const struct fim_vocab plain = {.kind = "gpt2"}, with_bos = {.kind = "gpt2", .adds_bos = true};
+    f = fim_fake_open(&plain);
     expect_prompt(f, &in, 1, "\n");
-    fake_close(f);
-    f = fake_open(&with_bos);
+    fim_fake_close(f);
+    f = fim_fake_open(&with_bos);
     expect_prompt(f, &in, 2, "<s>");
-    fake_close(f);
+    fim_fake_close(f);
 }
 
 static void test_budget(void **state)
 {
     (void)state;
-    struct fake *f = open_qwen();
+    struct fim_fake *f = open_qwen();
     struct errmsg msg = {0};
     struct token_list prompt = {0};
     struct fim_input in = input_of("one\ntwo\nthree\nfour\n", "five\nsix\nseven\n");
@@ -523,7 +179,7 @@ static void test_budget(void **state)
     in = input_of("\xe2\x82\xac\xe2\x82\xac\xe2\x82\xac", "\xe2\x82\xac\xe2\x82\xac");
     expect_prompt(f, &in, 3 + 8, "<|fim_prefix|>\xe2\x82\xac\xe2\x82\xac<|fim_suffix|><|fim_middle|>");
     token_list_clear(&prompt);
-    fake_close(f);
+    fim_fake_close(f);
 }
 
 /* Every budget gives a valid prompt within it, with the cursor's surroundings next to each other. */
@@ -531,8 +187,8 @@ static void test_every_budget(void **state)
 {
     (void)state;
     static const struct fim_file files[] = {{"far.c", "int f;\n", 7}, {"near.c", "int n;", 6}};
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        struct fake *f = fake_open(&families[i].vocab);
+    for (size_t i = 0; i < fim_n_cases; i++) {
+        struct fim_fake *f = fim_fake_open(&fim_cases[i].vocab);
         struct fim_input in = input_of("first line\nsecond caf\xc3\xa9 line\n    x = ", "+ y\nnext line\n");
         in.path = "src/cur.c";
         in.repo = "shop";
@@ -546,7 +202,7 @@ static void test_every_budget(void **state)
             assert_true(prompt.n >= 1 && prompt.n <= max);
         }
         token_list_clear(&prompt);
-        fake_close(f);
+        fim_fake_close(f);
     }
 }
 
@@ -554,7 +210,7 @@ static void test_every_budget(void **state)
 static void test_files_budget(void **state)
 {
     (void)state;
-    struct fake *f = open_qwen();
+    struct fim_fake *f = open_qwen();
     static const struct fim_file files[] = {{"far.c", "int f;\n", 7}, {"near.c", "int n;\n", 7}};
     struct fim_input in = input_of("a(", ")");
     in.path = "c.c";
@@ -565,7 +221,7 @@ static void test_files_budget(void **state)
         "<|file_sep|>near.c\nint n;\n<|file_sep|>c.c\n<|fim_prefix|>a(<|fim_suffix|>)<|fim_middle|>");
     expect_prompt(f, &in, 3 + 30, "<|file_sep|>c.c\n<|fim_prefix|>a(<|fim_suffix|>)<|fim_middle|>");
     expect_prompt(f, &in, 3 + 8, "<|fim_prefix|>a(<|fim_suffix|>)<|fim_middle|>");
-    fake_close(f);
+    fim_fake_close(f);
 }
 
 static bool has_prefix(const struct token_list *l, const struct token_list *start, int32_t n)
@@ -577,7 +233,7 @@ static bool has_prefix(const struct token_list *l, const struct token_list *star
 static void test_anchored_start(void **state)
 {
     (void)state;
-    struct fake *f = open_qwen();
+    struct fim_fake *f = open_qwen();
     struct buf text;
     buf_init(&text, IMAGE_MAX);
     for (int i = 0; i < 400; i++) buf_printf(&text, "    value_%d = compute(%d);\n", i, i);
@@ -600,7 +256,7 @@ static void test_anchored_start(void **state)
     token_list_clear(&last);
     token_list_clear(&now);
     buf_clear(&text);
-    fake_close(f);
+    fim_fake_close(f);
 }
 
 /* Typing in the middle of a text that does not fit: what is shown of the suffix changes at most where the
@@ -608,7 +264,7 @@ static void test_anchored_start(void **state)
 static void test_steady_suffix(void **state)
 {
     (void)state;
-    struct fake *f = open_qwen();
+    struct fim_fake *f = open_qwen();
     f->fim.order = FIM_SPM;
     struct buf before, after;
     struct fim_memo memo = {0};
@@ -637,7 +293,7 @@ static void test_steady_suffix(void **state)
     token_list_clear(&last);
     buf_clear(&before);
     buf_clear(&after);
-    fake_close(f);
+    fim_fake_close(f);
 }
 
 static uint32_t random_below(uint32_t *seed, uint32_t n)
@@ -653,8 +309,8 @@ static void test_memo_changes_nothing(void **state)
     static const char *const words[] = {"int ", "x",    "\n",       "    ", "return",
                                         "(",    ");\n", "\xc3\xa9", "12",   "{\n"};
     uint32_t seed = 1;
-    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
-        struct fake *f = fake_open(&families[i].vocab);
+    for (size_t i = 0; i < fim_n_cases; i++) {
+        struct fim_fake *f = fim_fake_open(&fim_cases[i].vocab);
         struct fim_memo memo = {0};
         struct token_list with = {0}, without = {0};
         struct buf text;
@@ -692,7 +348,7 @@ static void test_memo_changes_nothing(void **state)
         buf_clear(&text);
         token_list_clear(&with);
         token_list_clear(&without);
-        fake_close(f);
+        fim_fake_close(f);
     }
 }
 
@@ -700,7 +356,7 @@ static void test_memo_changes_nothing(void **state)
 static void test_long_text(void **state)
 {
     (void)state;
-    struct fake *f = open_qwen();
+    struct fim_fake *f = open_qwen();
     size_t len = (size_t)32 << 20;
     char *text = malloc(len);
     for (size_t i = 0; i < len; i++) text[i] = i % 40 == 39 ? '\n' : (char)('a' + i % 7);
@@ -712,14 +368,14 @@ static void test_long_text(void **state)
     assert_true(prompt.n > 512 && prompt.n <= 1024);
     token_list_clear(&prompt);
     free(text);
-    fake_close(f);
+    fim_fake_close(f);
 }
 
 /* Drafts are looked up in text that ends where the answer begins. */
 static void test_draft_text(void **state)
 {
     (void)state;
-    struct fake *f = open_qwen();
+    struct fim_fake *f = open_qwen();
     struct fim_input in = input_of("abc", "xyz");
     struct token_list prompt = {0}, drafts = {0};
     assert_int_equal(fim_build(&f->fim, &f->model, &in, 64, NULL, &prompt, NULL), OK);
@@ -736,7 +392,7 @@ static void test_draft_text(void **state)
     assert_int_equal(fim_draft_text(&f->fim, &prompt, &drafts), OK);
     assert_int_equal(drafts.n, 0);
     token_list_clear(&prompt);
-    fake_close(f);
+    fim_fake_close(f);
 }
 
 int main(void)

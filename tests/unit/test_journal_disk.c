@@ -134,7 +134,9 @@ static struct journal_record record(uint64_t id)
                                    .n_candidates = 255,
                                    .was_shared = true,
                                    .is_throttled = true,
-                                   .was_cut = true};
+                                   .was_cut = true,
+                                   .is_remote = true,
+                                   .is_fallback = true};
 }
 
 static void put(struct world *w, uint64_t id)

@@ -359,6 +359,23 @@ static void test_prompt(void **state)
     assert_says(&r, "23 bytes of text (and 2 others to choose from)");
 }
 
+static void test_other_machines(void **state)
+{
+    (void)state;
+    struct journal_record r = answered();
+    assert_silent(&r, "another machine");
+    r.is_remote = true;
+    assert_says(&r, " on another machine.\n");
+    assert_silent(&r, "at hand"); /* its servers' own business */
+    r.queue_ms = 200;
+    r.total_ms = 300;
+    r.n_waiting = 0;
+    assert_says(&r, "all connections to the servers were in use (remote.connections)");
+    r = answered();
+    r.is_fallback = true;
+    assert_says(&r, "because no server of the model that should have done so did in time");
+}
+
 /* A record from a damaged file may hold anything. */
 static void test_any_bytes(void **state)
 {
@@ -402,6 +419,7 @@ int main(void)
         cmocka_unit_test(test_known_labels), cmocka_unit_test(test_every_stop_part_and_fate),
         cmocka_unit_test(test_ends),         cmocka_unit_test(test_nothing_shown),
         cmocka_unit_test(test_times),        cmocka_unit_test(test_throttled),
-        cmocka_unit_test(test_prompt),       cmocka_unit_test(test_any_bytes)};
+        cmocka_unit_test(test_prompt),       cmocka_unit_test(test_other_machines),
+        cmocka_unit_test(test_any_bytes)};
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

@@ -6,7 +6,7 @@ _inline() {
         --log-level --config --help"
     local words=$settings
     local models
-    models=$(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print $1}')
+    models=$(inline model list 2>/dev/null | awk '/ ([kMGT]?B|remote)  /{print $1}')
     case $prev in
     --isa) words="exact ref avx2 avxvnni avx512 amx neon i8mm" ;;
     --color) words="auto always never" ;;

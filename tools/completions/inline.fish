@@ -15,7 +15,7 @@ complete -c inline -n __fish_use_subcommand -a tokenize -d 'Show tokens'
 complete -c inline -n __fish_use_subcommand -a logits -d 'Show predictions'
 complete -c inline -n __fish_use_subcommand -l version
 complete -c inline -l help
-complete -c inline -l model -x -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
+complete -c inline -l model -x -a "(inline model list 2>/dev/null | awk '/ ([kMGT]?B|remote)  /{print \$1}')"
 complete -c inline -l isa -x -a 'exact ref avx2 avxvnni avx512 amx neon i8mm'
 complete -c inline -l threads -x
 complete -c inline -l context -x
@@ -41,7 +41,7 @@ end
 complete -c inline -n '__fish_seen_subcommand_from serve' -l if-free
 complete -c inline -n '__fish_seen_subcommand_from model' -a 'recommend list pull import info check plan pack load unload rm' -F
 complete -c inline -n '__fish_seen_subcommand_from pull' -a "(inline model list --available 2>/dev/null | awk '{print \$1}')"
-complete -c inline -n '__fish_seen_subcommand_from info check pack load unload rm' -a "(inline model list 2>/dev/null | awk '/ [kMGT]?B  /{print \$1}')"
+complete -c inline -n '__fish_seen_subcommand_from info check pack load unload rm' -a "(inline model list 2>/dev/null | awk '/ ([kMGT]?B|remote)  /{print \$1}')"
 complete -c inline -n '__fish_seen_subcommand_from pack' -l remove
 complete -c inline -n '__fish_seen_subcommand_from recommend' -l memory -x
 complete -c inline -n '__fish_seen_subcommand_from recommend status explain doctor' -l json

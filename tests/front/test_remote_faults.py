@@ -1,0 +1,433 @@
+"""What servers elsewhere do that they should not: each request ends in time, with an answer of another server, of the
+local model, or an error that says what; and what it cost is given back.
+
+The storm at the end mixes all faults. How long it is: INLINE_STORM=10000 test_remote_faults.py Storm"""
+
+import json
+import os
+import queue
+import random
+import threading
+import time
+import unittest
+
+# Before front: what is left in the environment goes to the program, which refuses variables that it does not know.
+N_STORM = int(os.environ.pop("INLINE_STORM", "1000"))
+
+from certificates import Certificates
+from daemon import SANITIZED
+from front import FIXTURES
+from model_faults import FAULTS
+from model_server import ModelServerProcess
+from remote_world import KEY, RemoteTest, right
+
+QWEN = "qwen2.5-coder:7b"
+APIS = ("openai", "llama", "ollama")
+TIMEOUT_MS = 1500        # of a request
+GRACE_S = 10 if SANITIZED else 1.0
+MB = 1 << 20
+
+# Faults that leave enough of an answer, or all of it; what comes of them may be right or cut short.
+HARMLESS = {"endless", "long-length", "long-length-close", "short-length"}
+# In mid-stream something has been shown already: what came is an answer, if not the whole one.
+PARTIAL = {"hang-midway", "reset", "close", "cut", "error-event", "trickle"}
+# Where the server says something, people read it.
+SAYS = {"refuse": "refused", "hang": "no answer", "hang-headers": "no answer", "401": "key", "404": "does not exist",
+        "429": "too many requests", "500": "internal error", "503": "Loading model", "redirect": "redirect"}
+
+
+class FaultsTest(RemoteTest):
+    def timed(self, number, **kwargs):
+        """(answer, seconds)."""
+        begin = time.monotonic()
+        answer = self.infill(number, **kwargs)
+        return answer, time.monotonic() - begin
+
+    def assert_in_time(self, took, timeout_ms=TIMEOUT_MS):
+        self.assertLess(took, timeout_ms / 1e3 + GRACE_S)
+
+    def assert_right_or_clear(self, answer, number, server):
+        """The right text, or the beginning of it; or an error that names the server."""
+        if answer.status == 200:
+            self.assertTrue(right(number).startswith(answer.text) or answer.text.startswith("endless"), answer)
+        else:
+            self.assert_refused(answer, f"127.0.0.1:{server.port}")
+
+    def recover(self, number, *servers, timeout=20):
+        """All are well again: the right answer comes, from each of them."""
+        for server in servers:
+            server.set(fault=None)
+            server.reset()
+        deadline = time.monotonic() + timeout
+        while True:
+            answer = self.infill(number, user=f"u{number}")
+            if answer.status == 200 and all(server.n_completions() for server in servers):
+                return self.assert_right(answer, number)
+            self.assertLess(time.monotonic(), deadline, f"{answer} {self.daemon.log}")
+            number += 1
+            time.sleep(0.05)
+
+
+class Alone(FaultsTest):
+    """One server, nothing else: every fault ends with a clear error, in time."""
+
+    def check_fault(self, server, fault, number):
+        server.set(fault=fault)
+        answer, took = self.timed(number)
+        self.assert_in_time(took)
+        self.assert_right_or_clear(answer, number, server)
+        if answer.status != 200 and SAYS.get(fault):
+            self.assertIn(SAYS[fault], answer.error)
+        if answer.status == 200 and fault not in HARMLESS | PARTIAL:
+            self.fail(f"{fault}: {answer}")
+        self.assertNotIn("\n", answer.error)
+        self.recover(number + 1, server)
+
+    def check_all(self, api):
+        server = self.add_server(api=api, model=QWEN, fault_on="completions", huge_bytes=100 * MB)
+        self.start_remote(server, timeout_ms=TIMEOUT_MS)
+        self.assert_right(self.infill(0), 0)
+        for i, fault in enumerate(FAULTS):
+            with self.subTest(api=api, fault=fault):
+                self.check_fault(server, fault, 100 * (i + 1))
+
+    def test_openai(self):
+        self.check_all("openai")
+
+    def test_llama(self):
+        self.check_all("llama")
+
+    def test_ollama(self):
+        self.check_all("ollama")
+
+    def test_from_the_beginning(self):
+        """Before anything is known of the server."""
+        for i, fault in enumerate(FAULTS):
+            with self.subTest(fault=fault):
+                server = self.add_server(api=APIS[i % 3], model=QWEN, fault=fault, huge_bytes=100 * MB)
+                self.start_remote(server, timeout_ms=TIMEOUT_MS)
+                answer, took = self.timed(1)
+                self.assert_in_time(took)
+                self.assert_right_or_clear(answer, 1, server)
+                self.recover(2, server)
+                self.daemon.stop()
+
+    def test_a_hundred_megabytes(self):
+        """Neither kept nor read to the end."""
+        server = self.add_server(api="openai", model=QWEN, fault_on="completions")
+        self.start_remote(server, timeout_ms=10000)
+        self.assert_right(self.infill(0), 0)
+        before = self.daemon.rss_bytes()
+        for i, fault in enumerate(("huge-line", "huge-lines", "huge-header")):
+            server.set(fault=fault)
+            answer, took = self.timed(i)
+            self.assert_refused(answer)
+            self.assertLess(took, 9)
+            self.recover(10 + i, server)
+        if not SANITIZED:
+            self.assertLess(self.daemon.rss_bytes(), before + 24 * MB)
+
+    def test_rate_limits(self):
+        """Retry-After is obeyed: nothing is sent before that."""
+        server = self.add_server(api="openai", model=QWEN, retry_after="2", fault_on="completions")
+        self.start_remote(server, timeout_ms=1000)
+        self.assert_right(self.infill(0), 0)
+        for fault in ("429-retry", "503-retry"):
+            server.set(fault=fault)
+            self.assert_refused(self.infill(1), "too many requests")
+            limited_at = time.monotonic()
+            server.set(fault=None)
+            server.reset()
+            self.assertIs(self.server_status(server)["limited"], True)
+            while (answer := self.infill(2)).status != 200:
+                self.assert_refused(answer, "too many requests")
+                self.assertLess(time.monotonic() - limited_at, 6)
+            self.assert_right(answer, 2)
+            self.assertGreater(server.completions[0]["began"] - limited_at, 1.5)
+        self.assertEqual(self.server_status(server)["failed"], 0)
+
+    def test_waiting_for_a_short_limit(self):
+        """Where there is time for it, the request waits."""
+        server = self.add_server(api="openai", model=QWEN, retry_after="1", fault_on="completions")
+        self.start_remote(server, timeout_ms=8000)
+        self.assert_right(self.infill(0), 0)
+        server.set(fault="429-retry")
+        threading.Timer(0.3, lambda: server.set(fault=None)).start()
+        answer, took = self.timed(1)
+        self.assert_right(answer, 1)
+        self.assertGreater(took, 0.8)
+
+
+class WithAnother(FaultsTest):
+    """A second server that is well: the right answer comes in time, whatever the first one does."""
+
+    # After the first token nothing is tried again. Who refuses what it is asked would be refused elsewhere too.
+    FINAL = PARTIAL | HARMLESS | {"400"}
+
+    def check_all(self, api):
+        bad, good = (self.add_server(api=api, model=QWEN, fault_on="completions") for _ in range(2))
+        self.start_remote(bad, good, timeout_ms=3 * TIMEOUT_MS)
+        self.recover(1, bad, good)
+        for i, fault in enumerate(FAULTS):
+            with self.subTest(api=api, fault=fault):
+                bad.set(fault=fault)
+                bad.reset()
+                n = 0
+                while bad.state()["faults"].get(fault, 0) == 0 and (n < 100 and fault != "refuse" or n < 4):
+                    number = 1000 * (i + 1) + n
+                    answer, took = self.timed(number, user=f"u{number}")
+                    self.assert_in_time(took, 3 * TIMEOUT_MS)
+                    if fault in self.FINAL:
+                        self.assert_right_or_clear(answer, number, bad)
+                    else:
+                        self.assert_right(answer, number)
+                    n += 1
+                self.assertLess(n, 100, "the bad server is not asked")
+                self.recover(1000 * (i + 1) + 500, bad, good)
+
+    def test_openai(self):
+        self.check_all("openai")
+
+    def test_llama(self):
+        self.check_all("llama")
+
+    def test_ollama(self):
+        self.check_all("ollama")
+
+    def test_a_partial_answer_is_not_mixed(self):
+        """What begins at one server is never continued by another."""
+        bad = self.add_server(model=QWEN, fault_on="completions")
+        good = self.add_server(model=QWEN, tokens=["other ", "text;"], fault_on="completions")
+        self.start_remote(bad, good, timeout_ms=TIMEOUT_MS)
+        self.recover_texts(bad, good)
+        for fault in ("reset", "close", "cut", "error-event"):
+            bad.set(fault=fault)
+            for number in range(10):
+                answer = self.infill(number, user=f"{fault}{number}")
+                if answer.status == 200:
+                    self.assertTrue(answer.text == "other text;" or right(number).startswith(answer.text), answer)
+
+    def recover_texts(self, *servers):
+        for number in range(20):
+            self.infill(number, user=f"r{number}")
+        self.assertTrue(all(server.n_completions() for server in servers))
+
+    def test_one_that_was_down_is_left_alone(self):
+        """It costs a trial now and then, not every request."""
+        bad, good = self.add_server(model=QWEN, fault="hang"), self.add_server(model=QWEN)
+        self.start_remote(bad, good, timeout_ms=2000)
+        slow = 0
+        for number in range(60):
+            answer, took = self.timed(number, user=f"u{number}")
+            self.assert_right(answer, number)
+            slow += took > 0.5
+        self.assertLess(slow, 12)
+
+
+class WithALocalModel(FaultsTest):
+    """The instant model answers in place of servers that do not."""
+
+    def test_all(self):
+        self.install("small", FIXTURES / "models" / "qwen2.gguf")
+        server = self.add_server(api="openai", model=QWEN, fault_on="completions")
+        self.start_remote(server, instant="small", patience_ms=150, timeout_ms=TIMEOUT_MS).wait_ready()
+        self.wait_state("small", "ready")
+        self.recover(1, server)
+        for i, fault in enumerate(FAULTS):
+            with self.subTest(fault=fault):
+                server.set(fault=fault)
+                answer, took = self.timed(100 * (i + 1))
+                self.assertEqual(answer.status, 200, answer)
+                self.assertLess(took, 0.15 + GRACE_S)
+                if not self.fallback(answer):
+                    self.assertIn(fault, HARMLESS | PARTIAL)
+                self.recover(100 * (i + 1) + 1, server)
+
+
+class Tls(FaultsTest):
+    def setUp(self):
+        super().setUp()
+        self.made = Certificates(self.home / "tls")
+
+    def ask_over(self, pair, ca=True, api="openai"):
+        self.tls = self.add_server(tls=pair, api=api, model=QWEN, key=KEY)
+        key = self.home / "gpu.key"
+        key.write_text(KEY)
+        key.chmod(0o600)
+        section = {"key_file": key, **({"ca_file": self.made.ca} if ca else {})}
+        self.start_remote(self.tls, section=section, timeout_ms=5000)
+        answer, took = self.timed(1)
+        self.assert_in_time(took, 5000)
+        return answer
+
+    def test_trusted(self):
+        for api in APIS:
+            self.assert_right(self.ask_over(self.made.good, api=api), 1)
+            for i in range(2, 6):
+                self.assert_right(self.infill(i), i)
+            self.assertEqual(self.tls.state()["n_connections"], 1)
+            self.daemon.stop()
+
+    def test_not_trusted(self):
+        """A clear error, and not a byte of the request."""
+        cases = {"expired": (self.made.expired, True, "expired"), "stranger": (self.made.stranger, True, "certificate"),
+                 "other host": (self.made.other_host, True, "certificate"),
+                 "unknown authority": (self.made.good, False, "certificate")}
+        for name, (pair, ca, says) in cases.items():
+            with self.subTest(name):
+                answer = self.ask_over(pair, ca)
+                self.assert_refused(answer, says, f"127.0.0.1:{self.tls.port}")
+                self.assertEqual(self.tls.state()["requests"], {})
+                self.daemon.stop()
+
+    def test_plain_where_tls_is_expected(self):
+        server = self.add_server(model=QWEN)
+        self.start_remote(server, section={"urls": server.url.replace("http", "https")}, timeout_ms=3000)
+        answer, took = self.timed(1)
+        self.assert_in_time(took, 3000)
+        self.assert_refused(answer, f"127.0.0.1:{server.port}")
+
+    def test_tls_where_plain_is_expected(self):
+        server = self.add_server(tls=self.made.good, model=QWEN)
+        self.start_remote(server, section={"urls": server.url.replace("https", "http")}, timeout_ms=3000)
+        answer, took = self.timed(1)
+        self.assert_in_time(took, 3000)
+        self.assert_refused(answer, f"127.0.0.1:{server.port}")
+
+    def test_faults_over_tls(self):
+        server = self.add_server(tls=self.made.good, model=QWEN, fault_on="completions", huge_bytes=20 * MB)
+        self.start_remote(server, section={"ca_file": self.made.ca}, timeout_ms=TIMEOUT_MS)
+        self.assert_right(self.infill(0), 0)
+        for i, fault in enumerate(("hang", "reset", "close", "garbage", "huge-line", "long-length-close", "drop")):
+            with self.subTest(fault):
+                server.set(fault=fault)
+                answer, took = self.timed(i)
+                self.assert_in_time(took)
+                self.assert_right_or_clear(answer, i, server)
+                self.recover(100 * (i + 1), server)
+
+
+class Storm(FaultsTest):
+    """Many requests at once over servers with every fault there is, and one that is well."""
+
+    N_CLIENTS = 32
+    TIMEOUT_MS = 4000
+    RSS_SLACK = 24 * MB  # what allocators and curl keep of connections
+
+    def add_process(self, **settings):
+        server = ModelServerProcess(**settings)
+        self.addCleanup(server.stop)
+        return server
+
+    def start_storm(self):
+        common = {"api": "openai", "model": QWEN, "first_ms": 5, "token_ms": 1, "retry_after": "1"}
+        self.bad = [self.add_process(seed=i, **common) for i in range(3)]
+        self.servers = [*self.bad, self.add_process(**common)]
+        urls = " ".join(server.url for server in self.servers)
+        self.write_settings(f"[models]\nmain = gpu\n[model.gpu]\napi = openai\nurls = {urls}\n"
+                            f"[remote]\ntimeout_ms = {self.TIMEOUT_MS}\nconnections = 8\n[log]\nlevel = error\n")
+        self.env.pop("INLINE_LOG_LEVEL")
+        self.daemon = self.start_daemon(model=None)
+
+    def client(self, numbers, outcomes):
+        random_of = random.Random(1)
+        while True:
+            try:
+                number = numbers.get_nowait()
+            except queue.Empty:
+                return
+            leaves = random_of.random() < 0.05  # some hang up at once
+            try:
+                answer, took = self.timed(number, user=f"u{number}", timeout=0.02 if leaves else 60)
+                outcomes.append((number, answer, took))
+            except TimeoutError:
+                outcomes.append((number, None, 0 if leaves else 60))
+
+    def run_all(self, first, n):
+        numbers, outcomes = queue.Queue(), []
+        for number in range(first, first + n):
+            numbers.put(number)
+        threads = [threading.Thread(target=self.client, args=(numbers, outcomes)) for _ in range(self.N_CLIENTS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(len(outcomes), n)
+        return outcomes
+
+    def judge(self, outcomes):
+        """Right, cut short after it had begun, an error that says what, or left by the client."""
+        counts, slowest = {"right": 0, "partial": 0, "error": 0, "left": 0}, 0
+        errors = {}
+        for number, answer, took in outcomes:
+            slowest = max(slowest, took)
+            if answer is None:
+                counts["left"] += 1
+            elif answer.status != 200:
+                self.assert_refused(answer)
+                self.assertRegex(answer.error, "127.0.0.1:[0-9]+")
+                counts["error"] += 1
+                said = answer.error.partition(": ")[2]
+                errors[said] = errors.get(said, 0) + 1
+            elif answer.text == right(number):
+                counts["right"] += 1
+            else:
+                self.assertTrue(right(number).startswith(answer.text) or answer.text.startswith("endless"), answer)
+                counts["partial"] += 1
+        return counts, slowest, errors
+
+    def settle(self):
+        """All well again; what was under way is over."""
+        for server in self.servers:
+            server.set(mix={}, fault=None)
+        deadline = time.monotonic() + 30
+        while self.status()["running"]:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
+
+    def assert_given_back(self, before):
+        """before: (descriptors, memory, threads) when as many connections were open as there can be."""
+        deadline = time.monotonic() + 30
+        while self.n_fds() > before[0]:
+            self.assertLess(time.monotonic(), deadline, f"{self.n_fds()} descriptors, not {before[0]}")
+            time.sleep(0.1)
+        self.assertLessEqual(self.n_threads(), before[2])
+        if not SANITIZED:
+            self.assertLess(self.daemon.rss_bytes(), before[1] + self.RSS_SLACK)
+
+    def test_storm(self):
+        self.start_storm()
+        self.run_all(1000000, 200)  # what is allocated once is allocated
+        before = (self.n_fds(), self.daemon.rss_bytes(), self.n_threads())
+        for server in self.bad:  # half of what they answer
+            server.set(mix={fault: 0.5 / len(FAULTS) for fault in FAULTS})
+        begin = time.monotonic()
+        outcomes = self.run_all(1, N_STORM)
+        took = time.monotonic() - begin
+        self.assertIsNone(self.daemon.process.poll(), self.daemon.log)
+        counts, slowest, errors = self.judge(outcomes)
+        self.settle()
+        print(f"storm: {N_STORM} requests in {took:.1f} s: {counts}, slowest {slowest:.2f} s, "
+              f"memory {(self.daemon.rss_bytes() - before[1]) / MB:+.1f} MB, descriptors {self.n_fds() - before[0]:+d}, "
+              f"threads {self.n_threads() - before[2]:+d}", flush=True)
+        for said, n in sorted(errors.items(), key=lambda item: -item[1]):
+            print(f"  {n:5} {said}")
+        self.assertLess(slowest, self.TIMEOUT_MS / 1e3 + GRACE_S)
+        self.assertGreater(counts["right"], 0.6 * N_STORM)
+        self.assert_given_back(before)
+        self.recover_all()
+
+    def recover_all(self):
+        """And the servers are all used again."""
+        for server in self.servers:
+            server.reset()
+        deadline, number = time.monotonic() + 40, 2000000
+        while not all(server.n_completions() for server in self.servers):
+            self.assertLess(time.monotonic(), deadline, json.dumps(self.model_status("gpu")))
+            for _, answer, _ in self.run_all(number, 32):
+                self.assertTrue(answer is None or answer.status == 200, answer)
+            number += 32
+
+
+if __name__ == "__main__":
+    unittest.main()
