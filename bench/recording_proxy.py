@@ -59,11 +59,17 @@ class RecordingProxy:
             except OSError:
                 client.close()
                 continue
+            threading.Thread(target=self.join, args=(client, server), daemon=True).start()
+
+    def join(self, client, server):
+        """Until both directions have ended."""
+        with client, server:
             for s in (client, server):
                 s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            recorder = Recorder()
-            threading.Thread(target=self.pump, args=(client, server, recorder), daemon=True).start()
-            threading.Thread(target=self.pump, args=(server, client, None), daemon=True).start()
+            back = threading.Thread(target=self.pump, args=(server, client, None), daemon=True)
+            back.start()
+            self.pump(client, server, Recorder())
+            back.join()
 
     def pump(self, source, target, recorder):
         try:

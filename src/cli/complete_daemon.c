@@ -46,7 +46,7 @@ static void write_body(const struct inline_request *r, const char *file, const s
     json_str_len(&j, "input_suffix", r->text + r->cursor, r->len - r->cursor);
     if (r->path) json_str(&j, "filename", r->path);
     if (file) json_str(&j, "file", file);
-    if (settings_remote(s, s->model)) json_str(&j, "model", s->model);
+    if (settings_has_override(s, "models.")) json_str(&j, "model", s->model); /* one of [model.NAME] */
     json_int(&j, "n_predict", r->max_tokens);
     if (r->max_prompt_ms > 0) json_num(&j, "t_max_prompt_ms", r->max_prompt_ms, 3);
     add_sampling(&j, r);

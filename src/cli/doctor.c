@@ -9,7 +9,7 @@
 #include "cli/recommend.h"
 
 #define REPORT_LIMIT ((size_t)1 << 20)
-#define TEXT_MAX     512
+#define TEXT_MAX     ERRMSG_MAX
 
 void doctor_tell(struct doctor *d, enum doctor_level level, const char *name, const char *advice,
                  const char *fmt, ...)
@@ -17,20 +17,22 @@ void doctor_tell(struct doctor *d, enum doctor_level level, const char *name, co
     static const char *const LEVELS[] = {
         [DOCTOR_OK] = "ok", [DOCTOR_WARNING] = "warning", [DOCTOR_PROBLEM] = "problem"};
     char text[TEXT_MAX];
+    struct errmsg line;
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    (void)err_set(&line, OK, "%s", text); /* what others say may hold anything: one printable line of it */
     d->n[level]++;
     if (!d->is_json) {
-        buf_printf(&d->out, "%-8s %-11s %s\n", LEVELS[level], name, text);
+        buf_printf(&d->out, "%-8s %-11s %s\n", LEVELS[level], name, line.text);
         if (*advice) buf_printf(&d->out, "%-20s -> %s\n", "", advice);
         return;
     }
     json_begin_object(&d->j, NULL);
     json_str(&d->j, "name", name);
     json_str(&d->j, "level", LEVELS[level]);
-    json_str(&d->j, "text", text);
+    json_str(&d->j, "text", line.text);
     json_str(&d->j, "advice", advice);
     json_end_object(&d->j);
 }

@@ -131,16 +131,24 @@ static const char *key_source(const struct settings_remote *r)
 
 /* --- info ---------------------------------------------------------------------------------------------- */
 
+/* What a server calls something, as one printable line. */
+static const char *printable(const char *name, struct errmsg *out)
+{
+    (void)err_set(out, OK, "%s", name);
+    return out->text;
+}
+
 static void add_server(struct buf *out, const struct model_remote_look *l)
 {
+    struct errmsg line;
     if (l->err) {
         buf_printf(out, "server        %s  down: %s\n", l->url, l->msg.text);
         return;
     }
     buf_printf(out, "server        %s  up, answered in %.0f ms", l->url, l->ms);
-    if (*l->traits.model) buf_printf(out, ": %s", l->traits.model);
+    if (*l->traits.model) buf_printf(out, ": %s", printable(l->traits.model, &line));
     if (*l->traits.base && strcmp(l->traits.base, l->traits.model) != 0)
-        buf_printf(out, " (%s)", l->traits.base);
+        buf_printf(out, " (%s)", printable(l->traits.base, &line));
     if (l->traits.n_ctx > 0) buf_printf(out, ", %" PRId32 " tokens", l->traits.n_ctx);
     buf_add_str(out, l->traits.has_fim ? ", fills in the middle by itself\n" : "\n");
 }
@@ -148,7 +156,8 @@ static void add_server(struct buf *out, const struct model_remote_look *l)
 static void info_as_text(const struct settings_remote *r, const struct model_remote_looks *looks,
                          const struct remote_traits *t, struct buf *out)
 {
-    const char *why, *name = *r->model ? r->model : t->model;
+    struct errmsg line;
+    const char *why, *name = *r->model ? r->model : printable(t->model, &line);
     int32_t n_ctx = context_of(r, t, &why);
     buf_printf(out, "name          %s\n", r->name);
     buf_printf(out, "type          remote; [model.%s] in %s\n", r->name, r->origin);

@@ -77,14 +77,15 @@ static struct service_options service_from(const struct settings *s, const struc
     return o;
 }
 
-/* The models of other machines; their keys are in `out`, which release_remotes clears. */
-static enum err remotes_from(const struct settings *s, struct service_remote *out, struct errmsg *msg)
+/* The models of other machines; their keys are in `out`, which release_remotes clears. One whose key cannot
+ * be had is there to say so. */
+static void remotes_from(const struct settings *s, struct service_remote *out)
 {
-    enum err err = OK;
-    for (int32_t i = 0; i < s->n_remotes && !err; i++) {
+    for (int32_t i = 0; i < s->n_remotes; i++) {
         const struct settings_remote *r = &s->remotes[i];
+        struct errmsg trouble = {0};
         char *key = NULL;
-        err = settings_remote_key(r, &key, msg);
+        (void)!settings_remote_key(r, &key, &trouble);
         out[i] = (struct service_remote){.name = r->name,
                                          .at = {.urls = r->urls,
                                                 .model = r->model,
@@ -93,10 +94,10 @@ static enum err remotes_from(const struct settings *s, struct service_remote *ou
                                                 .n_connections = s->remote_connections,
                                                 .timeout_ms = s->remote_timeout_ms},
                                          .fim = r->fim,
-                                         .n_ctx = r->n_ctx};
+                                         .n_ctx = r->n_ctx,
+                                         .trouble = trouble};
         (void)dialect_api(r->api, &out[i].at.api); /* the settings allow only what it knows */
     }
-    return err;
 }
 
 static void release_remotes(const struct settings *s, struct service_remote *remotes)
@@ -173,7 +174,7 @@ int cli_serve(int argc, char **argv, const struct settings *s)
     enum err err = secrets_new(&patterns, &secrets, &msg);
     struct service_options service = service_from(s, secrets);
     struct service_remote remotes[SETTINGS_REMOTES] = {0};
-    if (!err) err = remotes_from(s, remotes, &msg);
+    remotes_from(s, remotes);
     service.remotes = remotes;
     service.n_remotes = s->n_remotes;
     service.patience_ms = s->remote_patience_ms;

@@ -14,7 +14,7 @@
 #define NS_PER_S 1000000000
 
 #define PROBE_EVERY 64  /* requests: 1.6 %, which a p95 does not feel */
-#define SLOW        2.0 /* times what the fastest takes: such a server is one that is avoided */
+#define SLOW        2.5 /* times what the fastest takes: such a server keeps no document and is avoided */
 
 /* Expected waits within this are equal: first tokens vary more than that from one request to the next. */
 #define ABOUT_EQUAL 1.5
@@ -166,7 +166,8 @@ static bool stays(const struct server *servers, int32_t n, const struct balance_
     if (home < 0 || !is_candidate(servers, home, a) || a->free_connections[home] <= 0) return false;
     double fastest = fastest_ms(servers, n, a);
     double wait = expected_wait(&servers[home], fastest);
-    if (wait > CLEARLY * soonest_wait(servers, n, a, fastest)) return false;
+    bool is_slow = servers[home].recent_ms > SLOW * fastest;
+    if (is_slow || wait > CLEARLY * soonest_wait(servers, n, a, fastest)) return false;
     return best < 0 || n_documents[home] <= n_documents[best] + SPREAD;
 }
 

@@ -211,11 +211,12 @@ static enum err report_failure(const struct json_value *event, struct errmsg *ms
 static enum err read_event(const struct dialect *d, const struct json_value *event, struct buf *text,
                            struct dialect_piece *out, struct errmsg *msg)
 {
-    if (!json_is_object(event)) return err_set(msg, ERR_FORMAT, "no answer of %s: not an object", d->service);
     if (is_failure(event)) return report_failure(event, msg);
     size_t len = text->len;
-    if (!d->read(event, text, out)) return err_set(msg, ERR_FORMAT, "no answer of %s", d->service);
-    if (text->err) return err_set(msg, text->err, "the answer: %s", err_text(text->err));
+    if (!json_is_object(event) || !d->read(event, text, out)) {
+        return err_set(msg, ERR_FORMAT, "its answer is not one of the %s API", d->name);
+    }
+    if (text->err) return err_set(msg, text->err, "its answer cannot be kept: %s", err_text(text->err));
     if (out->n_tokens == 0 && text->len > len) out->n_tokens = 1;
     return OK;
 }
@@ -227,7 +228,7 @@ enum err dialect_read(enum remote_api api, const char *event, size_t len, struct
     struct errmsg why = {0};
     *out = (struct dialect_piece){.n_prompt = -1, .n_reused = -1, .n_generated = -1};
     enum err err = json_read(event, len, &root, &why);
-    if (err) return err_set(msg, err, "no answer of %s: %s", dialects[api]->service, why.text);
+    if (err) return err_set(msg, err, "its answer cannot be read: %s", why.text);
     err = read_event(dialects[api], root, text, out, msg);
     json_read_free(&root);
     return err;
@@ -301,7 +302,9 @@ enum err dialect_learn(enum remote_api api, int32_t i, const char *wanted, int s
     buf_init(&ignored, 0); /* only the path is wanted */
     if (!dialect_question(api, i, "", inout, &q, &ignored)) return err_set(msg, ERR_ARG, "no such question");
     enum err err = check_status(status, q.path, body, len, msg);
-    if (!err && json_read(body, len, &root, NULL) == ERR_NOMEM) err = ERR_NOMEM;
+    if (!err && json_read(body, len, &root, NULL) == ERR_NOMEM) {
+        err = err_set(msg, ERR_NOMEM, "%s", err_text(ERR_NOMEM));
+    }
     if (!err && i == 0 && (status != 200 || !d->is_from(root))) {
         err = not_there(d, q.path, status, root, body, len, msg);
     }

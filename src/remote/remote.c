@@ -59,7 +59,7 @@ static void publish_server(struct remote *r, int32_t i)
     out->n_failed = s->n_failed;
     out->n_limited = s->n_limited;
     out->n_hedged = s->n_hedged;
-    out->error = r->errors[i];
+    out->error = r->failures[i].msg;
     r->state.n_connects += connections.n_connects;
     r->state.n_reused += connections.n_reused;
     r->state_servers[i] = *s;
@@ -154,7 +154,7 @@ static enum err add_servers(struct remote *r, const char *urls, struct errmsg *m
 
 static enum err open_transfers(struct remote *r, const struct remote_options *o, struct errmsg *msg)
 {
-    const struct transfer_options options = {.key = o->key ? o->key : "",
+    const struct transfer_options options = {.key = r->key,
                                              .ca_file = o->ca_file ? o->ca_file : "",
                                              .n_connections = r->n_connections,
                                              .idle_s = o->idle_s > 0 ? o->idle_s : DEFAULT_IDLE_S};
@@ -191,7 +191,7 @@ enum err remote_new(const struct remote_options *o, struct remote **out, struct 
     buf_init(&r->text, TEXT_MAX);
     r->api = o->api;
     r->model = mem_dup_str(o->model ? o->model : "");
-    r->has_key = o->key && o->key[0];
+    r->key = mem_dup_str(o->key ? o->key : "");
     r->n_connections = o->n_connections ? o->n_connections : DEFAULT_CONNECTIONS;
     r->connect_ns = option_ns(o->connect_ms, DEFAULT_CONNECT_MS);
     r->timeout_ns = option_ns(o->timeout_ms, DEFAULT_TIMEOUT_MS);
@@ -231,6 +231,7 @@ void remote_free(struct remote **rp)
     transfer_set_free(&r->transfers);
     buf_clear(&r->text);
     mem_free(r->model);
+    mem_free(r->key);
     pthread_cond_destroy(&r->learned);
     pthread_mutex_destroy(&r->lock);
     mem_free(r);

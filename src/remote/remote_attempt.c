@@ -2,8 +2,6 @@
  *
  * Bytes come from within libcurl, where nothing can be closed: what is to end is marked, and ends with the
  * value that on_body returns, or when the thread looks after its jobs next. */
-#include <string.h>
-
 #include "os/clock.h"
 #include "remote/remote_impl.h"
 
@@ -42,6 +40,14 @@ static void count(struct attempt *a, const struct dialect_piece *p)
     a->remote->has_changed = true;
 }
 
+/* More tokens come than were asked for; false. */
+static bool end_unasked(struct attempt *a)
+{
+    a->is_over = a->is_enough = true;
+    a->stop = REMOTE_STOP_LIMIT;
+    return false;
+}
+
 /* What an event says; false: no more is wanted. */
 static bool on_event(void *ctx, const char *event, size_t len)
 {
@@ -57,6 +63,7 @@ static bool on_event(void *ctx, const char *event, size_t len)
     if (j->winner && j->winner != a) return false;
     count(a, &piece);
     if (text->len == 0) return true;
+    if (j->n_counted > j->max_tokens) return end_unasked(a);
     j->has_text = true;
     a->is_enough = !j->r.on_text(j->r.ctx, buf_str(text), text->len);
     return !a->is_enough;
@@ -91,10 +98,8 @@ static bool on_body(void *ctx, int status, const char *content_type, const char 
 /* What an event was that could not be read, or held a failure. */
 static void judge_event(const struct attempt *a, struct verdict *v)
 {
-    memset(v, 0, sizeof *v);
-    v->end = SERVER_END_FAILED;
+    remote_verdict_fail(a->remote, a->server, v, a->err, "%s", a->msg.text);
     v->is_final = a->err == ERR_NOMEM;
-    v->err = err_set(&v->msg, a->err, "%s: %s", remote_servers_name(a->remote, a->server), a->msg.text);
 }
 
 static void on_end(void *ctx, const struct transfer_result *result)
@@ -111,7 +116,7 @@ static void on_end(void *ctx, const struct transfer_result *result)
     else if (a->is_over || a->is_enough)
         v = (struct verdict){.end = SERVER_END_OK};
     else
-        remote_servers_judge(a->remote, a->server, result, &a->refusal, &v);
+        remote_verdict_of(a->remote, a->server, result, &a->refusal, &v);
     remote_job_attempt_ended(a->remote, a->job, a, &v);
 }
 

@@ -4,6 +4,7 @@
  *     remote_job.c      one request: which server it is asked of, failing over, hedging, its deadlines
  *     remote_attempt.c  one server that is asked: reading its answer, judging how it ended
  *     remote_servers.c  the servers: choosing one, what is remembered of failures
+ *     remote_verdict.c  what an attempt's end means
  *     remote_learn.c    learning what the servers have
  *     remote_probe.c    light probes: of servers that are down, and to have a connection ready
  *
@@ -71,12 +72,13 @@ struct remote_job {
     bool is_prepared; /* then this is what is sent: */
     const char *path;
     struct buf body;
+    int32_t max_tokens;
 
     struct attempt attempts[2];                  /* under way; two while one is a hedge */
     struct attempt *winner;                      /* the first that gave a token; null: none yet */
     uint32_t tried;                              /* bits of servers that have failed it */
+    uint32_t refused;                            /* those that would do so again */
     bool has_retried;                            /* of a server that had failed it */
-    bool is_lasting;                             /* as of the last verdict */
     bool has_text;                               /* on_text was given some */
     int64_t not_before_ns;                       /* when it may be asked again; 0: now */
     int64_t deadline_ns, begin_by_ns, end_by_ns; /* the last two: 0: none */
@@ -103,7 +105,8 @@ struct learning {
     int32_t question;
     struct buf body, answer; /* of the question */
     struct remote_traits traits;
-    int64_t due_ns, give_up_ns; /* for the answer, for all of it */
+    int64_t asked_ns, due_ns; /* the server, and when it must have told all */
+    int64_t give_up_ns;       /* all servers */
     int64_t learned_ns,
         refused_ns; /* when it was last done; when the servers said that it cannot be. 0: never */
     enum err err;   /* of the last server that could not tell, with msg */
@@ -121,7 +124,7 @@ struct probe { /* of one server */
 struct remote {
     enum remote_api api;
     char *model; /* owned */
-    bool has_key;
+    char *key;   /* owned; to keep it out of messages; "": none */
     int32_t n_connections;
     int64_t connect_ns, timeout_ns;
     struct transfer_set *transfers;
@@ -132,8 +135,8 @@ struct remote {
     struct balance balance;
     int32_t n_servers;
     struct server servers[REMOTE_SERVERS_MAX];
-    struct errmsg errors[REMOTE_SERVERS_MAX]; /* of the last failure; "" */
-    uint32_t was_down;                        /* bits of servers, since the last learning */
+    struct verdict failures[REMOTE_SERVERS_MAX]; /* the last; err is OK: none yet */
+    uint32_t was_down;                           /* bits of servers, since the last learning */
     struct probe probes[REMOTE_SERVERS_MAX];
     struct learning learning;
     struct remote_traits traits;
@@ -177,11 +180,17 @@ void remote_servers_finish(struct remote *r, int32_t server, const struct verdic
 /* No server can be asked: fill in why, in v->err and v->msg, and return when it is worth to ask again because
  * a rate limit is over; 0: that is not what hinders. */
 int64_t remote_servers_why_none(const struct remote *r, int64_t now_ns, struct verdict *v);
+
+/* --- remote_verdict.c --------------------------------------------------------------------------------- */
+
+/* A failure of the server's; its name is put before these words. */
+void remote_verdict_fail(const struct remote *r, int32_t server, struct verdict *v, enum err err,
+                         const char *fmt, ...) PRINTF_LIKE(5, 6);
 /* What a transfer's end means that brought no answer, or one with a status beyond 299 whose body is this. */
-void remote_servers_judge(const struct remote *r, int32_t server, const struct transfer_result *result,
-                          const struct buf *body, struct verdict *v);
-/* A failure by being late: its connection, or (is_connected) the answer, within so many milliseconds. */
-void remote_servers_late(const struct remote *r, int32_t server, bool is_connected, int64_t ns,
+void remote_verdict_of(const struct remote *r, int32_t server, const struct transfer_result *result,
+                       const struct buf *body, struct verdict *v);
+/* A failure by being late: its connection, or (is_connected) the answer, within so many nanoseconds. */
+void remote_verdict_late(const struct remote *r, int32_t server, bool is_connected, int64_t ns,
                          struct verdict *v);
 
 /* --- remote_attempt.c --------------------------------------------------------------------------------- */

@@ -109,6 +109,7 @@ static bool prepare(struct remote *r, struct remote_job *j, struct errmsg *msg)
     memset(&ask, 0, sizeof ask);
     enum err err = j->r.prepare(j->r.ctx, &r->traits, &ask, msg);
     if (!err) {
+        j->max_tokens = ask.max_tokens > 0 ? ask.max_tokens : 1;
         j->path = dialect_write(r->api, &r->traits, &ask, &j->body);
         if (j->body.err)
             err = err_set(msg, j->body.err, "request: %s", err_text(j->body.err));
@@ -155,9 +156,10 @@ static int64_t retry_ns(struct remote *r, int64_t now)
 static void do_without(struct remote *r, struct remote_job *j, int64_t now)
 {
     int64_t last_ns = remote_sooner(j->deadline_ns, j->begin_by_ns);
-    if (j->tried && !j->has_retried && !j->is_lasting && remote_servers_pick(r, j, 0, now) != BALANCE_NONE) {
+    if (j->tried != j->refused && !j->has_retried &&
+        remote_servers_pick(r, j, j->refused, now) != BALANCE_NONE) {
         j->has_retried = true;
-        j->tried = 0;
+        j->tried = j->refused;
         j->not_before_ns = retry_ns(r, now);
         if (j->not_before_ns < last_ns) return;
     }
@@ -166,6 +168,8 @@ static void do_without(struct remote *r, struct remote_job *j, int64_t now)
     int64_t due_ns = remote_servers_why_none(r, now, &why);
     if (due_ns && due_ns < last_ns) {
         j->not_before_ns = due_ns;
+        j->report.err = why.err; /* in case that all others are quicker */
+        j->report.msg = why.msg;
     } else if (j->report.err && why.err != ERR_LIMIT) {
         remote_job_fail(r, j, j->report.err, &j->report.msg);
     } else {
@@ -200,11 +204,16 @@ void remote_job_attempt_ended(struct remote *r, struct remote_job *j, struct att
         remote_job_fail(r, j, v->err, &v->msg);
         return;
     }
-    j->winner = NULL;
+    if (j->winner) { /* a token without text: nothing was shown */
+        j->winner = NULL;
+        j->first_ns = j->end_by_ns = 0;
+        j->report.server = -1;
+    }
     j->report.err = v->err;
     j->report.msg = v->msg;
-    j->is_lasting = v->is_lasting;
-    if (v->end != SERVER_END_LIMITED) j->tried |= (uint32_t)1 << a->server; /* else it rests anyway */
+    uint32_t bit = (uint32_t)1 << a->server;
+    if (v->is_lasting) j->refused |= bit;
+    if (v->end != SERVER_END_LIMITED) j->tried |= bit; /* else it rests anyway */
 }
 
 /* --- Looking after it --------------------------------------------------------------------------------- */
@@ -213,7 +222,7 @@ void remote_job_attempt_ended(struct remote *r, struct remote_job *j, struct att
 static void hedge(struct remote *r, struct remote_job *j, struct attempt *a, bool is_very_late, int64_t now)
 {
     struct attempt *second = a == &j->attempts[0] ? &j->attempts[1] : &j->attempts[0];
-    if (second->transfer || j->report.was_hedged) return;
+    if (second->transfer || j->report.was_hedged || remote_is_background(j)) return;
     int32_t server = remote_servers_pick(r, j, j->tried | (uint32_t)1 << a->server, now);
     if (server < 0 || !balance_take_hedge(&r->balance, is_very_late)) return;
     if (remote_attempt_start(j, second, server, NULL) != OK) return; /* the first goes on */
@@ -229,7 +238,7 @@ static void check_attempt(struct remote *r, struct remote_job *j, struct attempt
     bool is_late = !a->has_begun && a->first_due_ns && now >= a->first_due_ns;
     if (is_unconnected || is_late) {
         struct verdict v;
-        remote_servers_late(r, a->server, !is_unconnected, is_unconnected ? r->connect_ns : now - a->start_ns,
+        remote_verdict_late(r, a->server, !is_unconnected, is_unconnected ? r->connect_ns : now - a->start_ns,
                             &v);
         remote_job_attempt_ended(r, j, a, &v);
         return;
@@ -257,7 +266,7 @@ static void run_out(struct remote *r, struct remote_job *j)
     for (int32_t i = 0; i < N_ATTEMPTS; i++) {
         struct attempt *a = &j->attempts[i];
         if (!a->transfer) continue;
-        remote_servers_late(r, a->server, true, r->timeout_ns, &v);
+        remote_verdict_late(r, a->server, true, r->timeout_ns, &v);
         remote_attempt_finish(a, &v);
     }
     if (j->has_text) {

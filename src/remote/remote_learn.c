@@ -116,8 +116,9 @@ static void learn_answer(struct remote *r, int status)
     enum err err = dialect_learn(r->api, l->question, r->model, status, buf_str(&l->answer), l->answer.len,
                                  &l->traits, &msg);
     if (err) {
-        struct verdict v = {.end = SERVER_END_OK}; /* it is there, but not what is wanted */
-        v.err = err_set(&v.msg, err, "%s: %s", remote_servers_name(r, l->server), msg.text);
+        struct verdict v;
+        remote_verdict_fail(r, l->server, &v, err, "%s", msg.text);
+        v.end = SERVER_END_OK; /* it is there, but not what is wanted */
         fail_server(r, &v);
         return;
     }
@@ -136,7 +137,7 @@ static void on_end(void *ctx, const struct transfer_result *result)
         learn_answer(r, result->status);
         return;
     }
-    remote_servers_judge(r, l->server, result, &l->answer, &v);
+    remote_verdict_of(r, l->server, result, &l->answer, &v);
     fail_server(r, &v);
 }
 
@@ -164,11 +165,18 @@ static void ask(struct remote *r)
                                           .events = &events,
                                           .ctx = r};
     struct verdict v = {.end = SERVER_END_LEFT};
-    /* What a server has is no computing: it is told as fast as a connection is made, or there is something
-     * wrong with it. */
-    l->due_ns = clock_ns() + 2 * r->connect_ns;
     v.err = transfer_start(r->transfers, &transfer, &l->transfer, &v.msg);
     if (v.err) fail_server(r, &v);
+}
+
+/* What a server has is no computing: it is told as fast as a connection is made, or there is something wrong
+ * with it. If there are others, they should have their time too. */
+static int64_t share_ns(struct remote *r, int32_t server, int64_t now)
+{
+    const struct learning *l = &r->learning;
+    int64_t usual_ns = 2 * r->connect_ns, half_ns = (l->give_up_ns - now) / 2;
+    bool is_last = remote_servers_pick(r, NULL, l->tried | (uint32_t)1 << server, now) == BALANCE_NONE;
+    return is_last || usual_ns < half_ns ? usual_ns : half_ns;
 }
 
 static void ask_next_server(struct remote *r, int64_t now)
@@ -179,6 +187,8 @@ static void ask_next_server(struct remote *r, int64_t now)
     if (server >= 0) {
         l->server = server;
         l->question = 0;
+        l->asked_ns = now;
+        l->due_ns = now + share_ns(r, server, now);
         memset(&l->traits, 0, sizeof l->traits);
         server_start(&r->servers[server], now);
         ask(r);
@@ -249,7 +259,7 @@ static void check_time(struct remote *r, int64_t now)
     bool is_last = now >= l->give_up_ns;
     if (l->transfer && (is_last || now >= l->due_ns)) {
         struct verdict v;
-        remote_servers_late(r, l->server, transfer_is_connected(l->transfer), 2 * r->connect_ns, &v);
+        remote_verdict_late(r, l->server, transfer_is_connected(l->transfer), now - l->asked_ns, &v);
         fail_server(r, &v);
     }
     if (!is_last) return;

@@ -1,10 +1,5 @@
-/* The servers of a remote: choosing one, and what their failures mean; see remote_impl.h.
- *
- * What a server says about a request is told to people in its own words, after its name: "gpu1:8000: ...". */
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
+/* The servers of a remote: choosing one, what is remembered of failures, why none can be asked; see
+ * remote_impl.h. */
 #include "os/clock.h"
 #include "remote/remote_impl.h"
 
@@ -46,7 +41,7 @@ void remote_servers_finish(struct remote *r, int32_t server, const struct verdic
     struct server *s = &r->servers[server];
     uint32_t bit = (uint32_t)1 << server;
     server_finish(s, v->end, v->retry_after_s, clock_ns());
-    if (v->err) r->errors[server] = v->msg;
+    if (v->err) r->failures[server] = *v;
     if (s->health == SERVER_DOWN && !(r->was_down & bit)) remote_probe_put_off(r, server);
     if (s->health == SERVER_DOWN) r->was_down |= bit;
     r->has_changed = true;
@@ -76,95 +71,18 @@ int64_t remote_servers_why_none(const struct remote *r, int64_t now_ns, struct v
     int32_t limited = first_due(r, true, now_ns), down = first_due(r, false, now_ns);
     if (limited >= 0) {
         int64_t due_ns = server_due_ns(&r->servers[limited], now_ns);
-        v->err = err_set(&v->msg, ERR_LIMIT, "%s: too many requests; it is asked again in %.1f s",
+        v->err = err_set(&v->msg, ERR_LIMIT, "%s: too many requests (it is asked again in %.1f s)",
                          remote_servers_name(r, limited), seconds_until(due_ns, now_ns));
         return due_ns;
     }
     if (down >= 0) {
-        v->err = err_set(&v->msg, ERR_NETWORK, "%s; it is asked again in %.1f s",
-                         r->errors[down].text[0] ? r->errors[down].text : remote_servers_name(r, down),
+        const struct verdict *last = &r->failures[down];
+        v->err = err_set(&v->msg, last->err ? last->err : ERR_NETWORK, "%s (it is asked again in %.1f s)",
+                         last->err ? last->msg.text : remote_servers_name(r, down),
                          seconds_until(server_due_ns(&r->servers[down], now_ns), now_ns));
         return 0;
     }
     v->err = err_set(&v->msg, ERR_NETWORK, "%s%s: no server can be asked now", remote_servers_name(r, 0),
                      r->n_servers > 1 ? " and others" : "");
     return 0;
-}
-
-/* --- What an end means -------------------------------------------------------------------------------- */
-
-__attribute__((format(printf, 5, 6))) static void fail(const struct remote *r, int32_t server,
-                                                       struct verdict *v, enum err err, const char *fmt, ...)
-{
-    char text[ERRMSG_MAX];
-    va_list args;
-    va_start(args, fmt);
-    vsnprintf(text, sizeof text, fmt, args);
-    va_end(args);
-    v->end = SERVER_END_FAILED;
-    v->err = err_set(&v->msg, err, "%s: %s", remote_servers_name(r, server), text);
-}
-
-/* It answers, but not this request. */
-static void refuse(struct verdict *v)
-{
-    v->end = SERVER_END_OK;
-    v->is_lasting = v->is_final = true;
-}
-
-/* A status beyond 299, with what its body says ("" if nothing). */
-static void judge_status(const struct remote *r, int32_t server, const struct transfer_result *result,
-                         const char *says, struct verdict *v)
-{
-    int status = result->status;
-    const char *colon = says[0] ? ": " : "";
-    if (status / 100 == 3) {
-        fail(r, server, v, ERR_NETWORK,
-             "redirects to %s, which is not followed; put the right address in urls", result->redirect);
-        v->is_lasting = true;
-    } else if (status == 429 || (status == 503 && result->retry_after_s > 0)) {
-        fail(r, server, v, ERR_LIMIT, "too many requests%s%s", colon, says);
-        v->end = SERVER_END_LIMITED;
-        v->retry_after_s = result->retry_after_s;
-    } else if (status == 401 || status == 403) {
-        fail(r, server, v, ERR_ARG, "%s (HTTP %d)%s%s",
-             r->has_key ? "refuses the key; check key_file or key_env"
-                        : "wants a key; set key_file or key_env",
-             status, colon, says);
-        refuse(v);
-    } else if (status == 404) {
-        fail(r, server, v, ERR_NOT_FOUND, "HTTP 404%s%s", colon, says[0] ? says : ": no such model or path");
-        refuse(v);
-    } else if (status / 100 == 4 && status != 408) {
-        fail(r, server, v, ERR_ARG, "HTTP %d%s%s", status, colon, says);
-        refuse(v);
-    } else {
-        fail(r, server, v, ERR_NETWORK, "HTTP %d%s%s", status, colon, says);
-    }
-}
-
-void remote_servers_judge(const struct remote *r, int32_t server, const struct transfer_result *result,
-                          const struct buf *body, struct verdict *v)
-{
-    memset(v, 0, sizeof *v);
-    if (result->status >= 300) {
-        struct errmsg says = {""};
-        dialect_read_error(buf_str(body), body->len, &says);
-        judge_status(r, server, result, says.text, v);
-        return;
-    }
-    fail(r, server, v, ERR_NETWORK, "%s",
-         result->fault == TRANSFER_FINE ? "its answer broke off" : result->msg.text);
-    bool had_none = result->fault == TRANSFER_REFUSED || result->fault == TRANSFER_UNTRUSTED;
-    if (had_none) v->end = SERVER_END_REFUSED;
-    v->is_lasting = result->fault == TRANSFER_UNTRUSTED;
-}
-
-void remote_servers_late(const struct remote *r, int32_t server, bool is_connected, int64_t ns,
-                         struct verdict *v)
-{
-    memset(v, 0, sizeof *v);
-    fail(r, server, v, ERR_NETWORK, "%s within %d ms", is_connected ? "no answer" : "no connection",
-         (int)(ns / NS_PER_MS));
-    if (!is_connected) v->end = SERVER_END_REFUSED;
 }

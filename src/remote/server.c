@@ -27,9 +27,8 @@
 
 #define MIN_SAMPLES 8 /* for quantiles */
 
-/* How far a time to the first token moves what is expected, where it is slower and where it is faster. */
-#define WEIGHT_SLOWER 0.25
-#define WEIGHT_FASTER 0.25
+/* How far a time to the first token moves what is expected. */
+#define WEIGHT 0.25
 /* A server that is this many times as fast as expected has changed; what was expected is of little use. */
 #define CHANGED        3.0
 #define WEIGHT_CHANGED 0.7
@@ -94,8 +93,7 @@ void server_first_token(struct server *s, double ms)
     s->samples[s->next_sample] = (float)ms;
     s->next_sample = (s->next_sample + 1) % SERVER_SAMPLES;
     if (s->n_samples < SERVER_SAMPLES) s->n_samples++;
-    double weight = ms > s->recent_ms ? WEIGHT_SLOWER : WEIGHT_FASTER;
-    if (ms * CHANGED < s->recent_ms) weight = WEIGHT_CHANGED;
+    double weight = ms * CHANGED < s->recent_ms ? WEIGHT_CHANGED : WEIGHT;
     s->recent_ms = s->recent_ms > 0 ? s->recent_ms + weight * (ms - s->recent_ms) : ms;
 }
 

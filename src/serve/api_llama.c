@@ -62,9 +62,13 @@ static void write_settings(struct json *j, const struct api_run *r, int32_t n_ct
 /* How the model was asked, where it is the default one. */
 static void write_fim(struct json *j, const struct api_run *r, const struct service_answer *a)
 {
-    struct service_model m;
-    service_model(r->api->service, 0, &m);
-    if (strcmp(m.name, a->model) != 0) return;
+    struct service_model m = {0};
+    int32_t i = service_n_models(r->api->service);
+    while (--i >= 0) {
+        service_model(r->api->service, i, &m);
+        if (strcmp(m.name, a->model) == 0) break;
+    }
+    if (i < 0) return;
     json_begin_object(j, "fim");
     json_str(j, "family", m.fim_family);
     json_str(j, "order", m.fim_order);

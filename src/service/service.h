@@ -43,8 +43,9 @@ enum service_prefetch {
 struct service_remote {
     const char *name; /* what requests and settings call it */
     struct remote_options at;
-    const char *fim; /* complete/remote_prompt.h */
-    int32_t n_ctx;   /* 0: what its servers say */
+    const char *fim;       /* complete/remote_prompt.h */
+    int32_t n_ctx;         /* 0: what its servers say */
+    struct errmsg trouble; /* why it cannot be used (its key); "": it can */
 };
 
 struct service_options {

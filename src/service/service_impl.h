@@ -242,6 +242,8 @@ struct service_job {
     enum complete_stop stop;
     int32_t word;        /* of the stop texts, or -1 */
     bool has_generation; /* it was begun */
+    bool is_broken_off;  /* by servers elsewhere, after text had come */
+    bool was_repeated;   /* because of that */
     enum err err;
     struct scheduler_report report;
     double post_ms;
@@ -303,6 +305,9 @@ MUST_CHECK enum err service_remote_open(struct service_loaded *m, struct errmsg 
 /* What its servers have said meanwhile: fim, n_ctx, key. */
 void service_remote_refresh(struct service_loaded *m);
 void service_remote_measure(struct service *s, struct service_loaded *m);
+/* A job whose answer broke off: true if it is asked again, because nobody has seen any of it. Who has keeps
+ * what there is. */
+bool service_remote_mend(struct service *s, struct service_job *j);
 
 /* ---- A local model instead (service_patience.c) ---- */
 

@@ -87,7 +87,7 @@ void service_patience_tick(struct service *s)
 bool service_patience_takes_over(struct service *s, struct service_ticket *t)
 {
     const struct service_run *run = t->run;
-    if (!t->spare || !run || !run->is_over || run->is_found || run->text.len > 0) return false;
+    if (!t->spare || !run || !run->is_over || run->is_found || t->n_given > 0) return false;
     const struct service_job *first = &run->jobs[0];
     struct errmsg why = first->report.msg;
     return first->report.outcome == SCHEDULER_FAILED && switch_over(s, t, &why);

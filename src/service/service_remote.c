@@ -108,11 +108,41 @@ static void done(void *ctx, const struct remote_report *r)
         j->err = generation_finish(&j->generation, j->report.result.stop, &j->stop, &j->report.msg);
         if (j->stop == COMPLETE_WORD) j->word = j->generation.stop.word;
     }
+    j->is_broken_off = r->is_partial;
     j->post_ms = clock_ms_since(start);
     service_job_done(j);
 }
 
 /* ---- On the loop ---- */
+
+/* Somebody has seen some of the answer. */
+static bool is_shown(const struct service *s, const struct service_run *run)
+{
+    for (const struct service_ticket *t = s->first; t; t = t->next) {
+        if (t->run == run && t->n_given > 0) return true;
+    }
+    return false;
+}
+
+bool service_remote_mend(struct service *s, struct service_job *j)
+{
+    struct service_run *run = j->run;
+    j->is_broken_off = false;
+    if (is_shown(s, run)) { /* what has come is all that can come after it */
+        j->err = generation_finish(&j->generation, ENGINE_STOP_CANCEL, &j->stop, &j->report.msg);
+        if (!j->err) j->report.outcome = SCHEDULER_DONE;
+        return false;
+    }
+    if (j->was_repeated || run->is_cancelled || run->model->state != SERVICE_READY) return false;
+    service_elsewhere.release(j);
+    generation_clear(&j->generation);
+    buf_reset(&j->out);
+    if (j->index == 0) buf_reset(&run->text);
+    j->has_generation = false;
+    j->was_repeated = true;
+    service_elsewhere.submit(j);
+    return true;
+}
 
 static void submit(struct service_job *j)
 {
@@ -172,11 +202,18 @@ static void apply_traits(struct service_loaded *m)
     write_key(m);
 }
 
+static bool is_same(const struct remote_traits *a, const struct remote_traits *b)
+{
+    return a->is_known == b->is_known && a->has_fim == b->has_fim && a->takes_files == b->takes_files &&
+           a->n_ctx == b->n_ctx && a->program == b->program && strcmp(a->model, b->model) == 0 &&
+           strcmp(a->base, b->base) == 0;
+}
+
 void service_remote_refresh(struct service_loaded *m)
 {
     struct remote_traits now;
     remote_traits(m->remote, &now);
-    if (memcmp(&now, &m->traits, sizeof now) == 0) return;
+    if (is_same(&now, &m->traits)) return;
     m->traits = now;
     apply_traits(m);
     m->service->models.version++;
@@ -189,6 +226,7 @@ enum err service_remote_open(struct service_loaded *m, struct errmsg *msg)
     m->isa = "";
     memset(&m->traits, 0, sizeof m->traits);
     apply_traits(m);
+    if (*m->elsewhere->trouble.text) return err_set(msg, ERR_ARG, "%s", m->elsewhere->trouble.text);
     return remote_new(&m->elsewhere->at, &m->remote, msg);
 }
 

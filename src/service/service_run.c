@@ -94,6 +94,7 @@ void service_run_cancel(struct service_run *run)
 static void on_job_done(struct service *s, struct service_job *j)
 {
     struct service_run *run = j->run;
+    if (j->is_broken_off && service_remote_mend(s, j)) return;
     run->model->backend->release(j);
     run->n_unfinished--;
     service_registry_touch(run->model);

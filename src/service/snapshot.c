@@ -76,13 +76,11 @@ static void put_document(struct buf *b, const struct prompt_input *in, struct sn
     }
 }
 
-/* Where a raw prompt of about `max` bytes starts. In steps of a quarter, rounded down to a power of two: as
- * the text grows its start mostly stays, and with it the KV. */
+/* Where a raw prompt of about `max` bytes starts. As the text grows its start mostly stays, and with it the
+ * KV. */
 static size_t raw_start(const char *text, size_t len, size_t max)
 {
-    size_t step = 1;
-    while (step <= max / 8) step *= 2;
-    size_t least = len > max ? len - max : 0, start = (least + step - 1) / step * step;
+    size_t start = fim_step_start(len, max);
     while (start < len && utf8_is_continuation(text[start])) start++;
     return start;
 }

@@ -93,8 +93,8 @@ void journal_on_record(struct journal *j,
  * "warm-up", "prefetch"), model, outcome, fate ("shown", ...), error, quiet, stop, source, miss, other,
  * total_ms, queue_ms, load_ms, context_ms, lookup_ms, prefill_ms, decode_ms, post_ms, prompt_tokens, reused,
  * restored, moved, computed, break_at, break_part ("context", ...), generated, drafted, accepted, chars,
- * candidates, mean_logprob, waiting, speed, shared, throttled, cut, remote, fallback. Labels are told by their names, "" for
- * none. */
+ * candidates, mean_logprob, waiting, speed, shared, throttled, cut, remote, fallback. Labels are told by
+ * their names, "" for none. */
 void journal_write(const struct journal_record *r, const char *model, struct json *j);
 /* Its story: plain sentences, one a line, with the clock of this machine: where its milliseconds went, what
  * broke the prefix, why nothing was shown. */

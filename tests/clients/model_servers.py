@@ -19,6 +19,18 @@ def free_port():
         return s.getsockname()[1]
 
 
+def stream(connection, body, headers=None):
+    """A stream of llama-server's API of which the first text has come: what is to be closed."""
+    headers = {"Content-Type": "application/json", **(headers or {})}
+    connection.request("POST", "/completion", json.dumps({**body, "stream": True}), headers)
+    response = connection.getresponse()
+    if response.status != 200:
+        raise AssertionError(f"{response.status}: {response.read()}")
+    while b'"content":' not in response.readline():
+        pass
+    return response, connection
+
+
 class ModelServer:
     """{port} in the command stands for the server's; it is ready when a GET of `path` says 200. `key`: what it was told
     to ask for."""
@@ -45,9 +57,12 @@ class ModelServer:
             time.sleep(0.05)
         raise AssertionError(f"the server did not start: {self.log.read_text(errors='replace')[-2000:]}")
 
+    def connection(self):
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
+
     def request(self, method, path, body=None):
         """(status, JSON)"""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=START_SECONDS)
+        connection = self.connection()
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None, self.headers)
             response = connection.getresponse()

@@ -24,6 +24,7 @@ import contextlib
 import dataclasses
 import http.client
 import json
+import logging
 import os
 import pathlib
 import random
@@ -37,6 +38,8 @@ import time
 
 import model_faults
 from model_apis import APIS, Refusal, key_of, right_tokens
+
+logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of writing to a peer that has gone
 
 HEAD_MAX = 1 << 16
 N_COMPLETIONS = 20000  # that are remembered

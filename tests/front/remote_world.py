@@ -57,7 +57,8 @@ class RemoteTest(ModelsTest, EditorTest):
         return self.ask_path("/infill", self.infill_body(number, typed, **more), timeout=timeout)
 
     def assert_right(self, answer, number):
-        self.assertEqual((answer.status, answer.text), (200, right(number)), f"{answer}; {self.daemon.log}")
+        last_lines = "".join(self.daemon.lines[-8:])
+        self.assertEqual((answer.status, answer.text), (200, right(number)), f"{answer}; {last_lines}")
 
     def assert_refused(self, answer, *says):
         """A clear error: one line that says what."""

@@ -94,6 +94,13 @@ class Info(RemoteTest):
                 self.assertEqual(info["fim"]["family"], family)
                 self.assertIn(why, info["fim"]["detected"])
 
+    def test_names_cannot_steer_the_terminal(self):
+        self.configure(self.serve(model="m\x1b[31m\nproblem"))
+        for command in ("info", "check"):
+            out = self.succeeds("model", command, "gpu").out
+            self.assertIn("[31m", out)
+            self.assertNotRegex(out, r"\x1b|(?m:^problem)")
+
     def test_info_without_servers(self):
         self.configure(self.closed_port())
         result = self.run_inline("model", "info", "gpu")

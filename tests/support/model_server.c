@@ -287,6 +287,7 @@ static size_t read_request(struct model_server *s, struct connection *c)
     char path[64] = "", answer[256];
     sscanf(c->in, "%*s %63s", path);
     bool is_completion = strstr(path, "/completion") || strstr(path, "/api/generate");
+    if (s->manner.is_deaf) return head_len + body_len;
     if (is_completion) {
         note_prompt(s, c->in + head_len);
         s->counts.n_completions++;

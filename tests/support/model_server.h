@@ -27,7 +27,8 @@ struct model_manner {
     int n_tokens;           /* 0: 3 */
     enum model_fault fault;
     int after;
-    int n_times; /* then it is as by default; 0: for ever */
+    bool is_deaf; /* answers nothing at all, not even what it has */
+    int n_times;  /* then it is as by default; 0: for ever */
 };
 
 struct model_counts {

@@ -104,6 +104,7 @@ void stub_remote_fail(struct remote_job *j, const char *message)
 {
     struct remote_report report = {
         .outcome = REMOTE_FAILED, .err = ERR_NETWORK, .server = -1, .n_attempts = 1};
+    report.is_partial = j->n_given > 0;
     err_set(&report.msg, ERR_NETWORK, "%s", message);
     end(j, &report);
 }

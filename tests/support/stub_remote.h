@@ -20,6 +20,6 @@ const struct remote_ask *stub_remote_prepare(struct remote_job *j);
 bool stub_remote_give(struct remote_job *j, const char *text);
 /* Over: answered, for this reason; or failed with this message. Cancelled ones must be ended, too. */
 void stub_remote_end(struct remote_job *j, enum remote_stop stop);
-void stub_remote_fail(struct remote_job *j, const char *message);
+void stub_remote_fail(struct remote_job *j, const char *message); /* also after text has come */
 
 #endif

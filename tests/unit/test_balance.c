@@ -117,6 +117,22 @@ static void test_document_stays(void **state)
     assert_int_equal(balance_pick(&b, servers, 4, &a), other); /* a second attempt moves nothing */
 }
 
+/* Hedges end a slow server's attempts before they tell how slow it is; what they tell is enough. */
+static void test_document_leaves_a_slow_server(void **state)
+{
+    (void)state;
+    struct server servers[4];
+    struct balance b;
+    balance_init(&b);
+    make_servers(servers, 4, 60);
+    struct balance_ask a = ask_for(7, SECOND);
+    int32_t home = balance_pick(&b, servers, 4, &a);
+    server_still_waiting(&servers[home], 100);
+    assert_int_equal(balance_pick(&b, servers, 4, &a), home);
+    server_still_waiting(&servers[home], 160);
+    assert_int_not_equal(balance_pick(&b, servers, 4, &a), home);
+}
+
 /* Four servers that are idle whenever they are asked: each gets its quarter of the documents. */
 static void test_documents_spread(void **state)
 {
@@ -193,13 +209,10 @@ static void test_when_a_request_is_late(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_least_expected_wait),
-        cmocka_unit_test(test_waits_for_the_fast_one),
-        cmocka_unit_test(test_new_servers_one_at_a_time),
-        cmocka_unit_test(test_document_stays),
-        cmocka_unit_test(test_documents_spread),
-        cmocka_unit_test(test_trial_comes_first_and_alone),
-        cmocka_unit_test(test_hedge_budget),
+        cmocka_unit_test(test_least_expected_wait),           cmocka_unit_test(test_waits_for_the_fast_one),
+        cmocka_unit_test(test_new_servers_one_at_a_time),     cmocka_unit_test(test_document_stays),
+        cmocka_unit_test(test_document_leaves_a_slow_server), cmocka_unit_test(test_documents_spread),
+        cmocka_unit_test(test_trial_comes_first_and_alone),   cmocka_unit_test(test_hedge_budget),
         cmocka_unit_test(test_when_a_request_is_late),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

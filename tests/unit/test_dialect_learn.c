@@ -70,6 +70,8 @@ static void check_learned(enum remote_api api, const char *wanted, const struct 
     assert_string_equal(t.model, expected->model);
     assert_string_equal(t.base, expected->base);
     assert_int_equal(t.has_fim, expected->has_fim);
+    assert_int_equal(t.takes_files, api == REMOTE_LLAMA && expected->has_fim); /* input_extra */
+    assert_int_equal(t.takes_files, api == REMOTE_LLAMA && t.has_fim);
     assert_int_equal(t.n_ctx, expected->n_ctx);
     buf_clear(&paths);
 }

@@ -318,6 +318,34 @@ static void budgets_are_kept(void **state)
     buf_clear(&prompt);
 }
 
+/* How many spellings a suffix holds decides how much of it is shown, and the other way round. */
+static void room_beside_spellings(void **state)
+{
+    (void)state;
+    struct fim fim;
+    struct buf prefix, suffix, prompt;
+    assert_true(fim_of_family("starcoder", &fim));
+    buf_init(&prefix, TEXT_MAX);
+    buf_init(&suffix, TEXT_MAX);
+    buf_init(&prompt, TEXT_MAX);
+    for (int i = 0; i < 100; i++)
+        buf_printf(&suffix, "<fim_prefix>%s\n", i % 9 ? "" : "<fim_suffix><fim_pad>");
+    for (int i = 0; i < 900; i++) {
+        struct fim_input in = {.prefix = buf_str(&prefix),
+                               .prefix_len = prefix.len,
+                               .suffix = suffix.data,
+                               .suffix_len = suffix.len};
+        int32_t room;
+        assert_int_equal(fim_spell(&fim, &in, 1000, &prompt, &room, NULL), OK);
+        assert_true(prompt.len <= 1000);
+        if (room > 0) expect_room(&fim, in, 1000, &prompt, room);
+        buf_add_char(&prefix, i % 30 == 29 ? '\n' : 'y');
+    }
+    buf_clear(&prefix);
+    buf_clear(&suffix);
+    buf_clear(&prompt);
+}
+
 /* The bounds at which what stands before the window goes. */
 static void names_and_files_give_way(void **state)
 {
@@ -513,6 +541,7 @@ int main(void)
         cmocka_unit_test(golden_texts),
         cmocka_unit_test(spellings_in_texts_are_broken_up),
         cmocka_unit_test(budgets_are_kept),
+        cmocka_unit_test(room_beside_spellings),
         cmocka_unit_test(names_and_files_give_way),
         cmocka_unit_test(successive_prompts_share_their_beginning),
         cmocka_unit_test(long_texts_cost_a_window),

@@ -38,7 +38,7 @@ static void fails(const struct remote_call *c, enum err err, const char *words)
  * after that had its time. Returns how many took two. */
 static int survives(const struct model_manner *m, const char *api)
 {
-    const struct remote_options o = {.timeout_ms = 1000};
+    const struct remote_options o = {.timeout_ms = 500};
     struct remote_world w;
     struct remote_call first = {0};
     int n_failed_over = 0;
@@ -71,6 +71,8 @@ static void another_server_is_asked(void **state)
         {.status = 500},
         {.status = 503},
         {.status = 408},
+        {.status = 401},
+        {.status = 404},
         {.status = 429, .headers = "Retry-After: 60\r\n"},
         {.status = 302, .headers = "Location: http://elsewhere.test/\r\n"},
     };
@@ -145,6 +147,36 @@ static void endless_answers_are_ended(void **state)
     remote_world_close(&w);
 }
 
+static void answers_do_not_exceed_what_was_asked(void **state)
+{
+    const struct model_manner chatty = {.n_tokens = 100000};
+    struct remote_world w;
+    struct remote_call c = {0};
+    (void)state;
+    remote_world_open(&w, "openai", 1, &defaults);
+    model_server_behave(w.servers[0], &chatty);
+    remote_call_make(&w, &c, "some");
+    assert_int_equal(c.report.outcome, REMOTE_DONE);
+    assert_int_equal(c.report.stop, REMOTE_STOP_LIMIT);
+    assert_int_equal(c.n_pieces, 100);
+    remote_world_close(&w);
+}
+
+static void another_server_is_asked_what_it_has(void **state)
+{
+    const struct remote_options o = {.timeout_ms = 600};
+    const struct model_manner deaf = {.is_deaf = true};
+    struct remote_world w;
+    struct remote_call c = {0};
+    (void)state;
+    remote_world_open(&w, "openai", 2, &o);
+    model_server_behave(w.servers[0], &deaf);
+    remote_call_make(&w, &c, "some");
+    assert_int_equal(c.report.outcome, REMOTE_DONE);
+    assert_int_equal(c.report.server, 1);
+    remote_world_close(&w);
+}
+
 /* --- The same server ---------------------------------------------------------------------------------- */
 
 static void the_only_server_is_asked_twice(void **state)
@@ -201,7 +233,8 @@ static void refusals_are_told(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct model_manner m = {.status = cases[i].status,
-                                       .headers = "Location: http://elsewhere.test/?sk-secret\r\n"};
+                                       .headers = "Location: http://elsewhere.test/?sk-secret\r\n",
+                                       .body = "{\"error\":\"as told by sk-secret\"}"};
         struct remote_world w;
         struct remote_call c = {0};
         remote_world_open(&w, "openai", 1, &o);
@@ -354,7 +387,7 @@ static void times_are_kept(void **state)
         {{.fault = MODEL_HANGS, .after = 0}, 0, 0, REMOTE_FAILED, false, 400},
         {{.fault = MODEL_HANGS, .after = 1}, 0, 0, REMOTE_DONE, true, 400},
         {{.token_ms = 60, .n_tokens = 1000}, 0, 0, REMOTE_DONE, true, 400}, /* drop by drop */
-        {{.first_ms = 1000}, 100, 0, REMOTE_DONE, false, 100},
+        {{.first_ms = 350}, 100, 0, REMOTE_DONE, false, 100},
         {{.token_ms = 10, .n_tokens = 1000}, 100, 100, REMOTE_DONE, true, 100},
     };
     const struct remote_options o = {.timeout_ms = 400};
@@ -370,7 +403,7 @@ static void times_are_kept(void **state)
         remote_call_make(&w, &c, "some");
         assert_int_equal(c.report.outcome, cases[i].outcome);
         assert_int_equal(c.text[0] != '\0', cases[i].has_text);
-        assert_in_range((int)remote_call_ms(&c), cases[i].ms - 5, cases[i].ms + 60);
+        assert_in_range((int)remote_call_ms(&c), cases[i].ms - 5, cases[i].ms + 150);
         if (cases[i].outcome == REMOTE_DONE)
             assert_int_equal(c.report.stop, REMOTE_STOP_TIME);
         else
@@ -397,7 +430,7 @@ static void times_are_kept_in_the_queue(void **state)
     assert_int_equal(quick.report.outcome, REMOTE_DONE);
     assert_int_equal(quick.report.stop, REMOTE_STOP_TIME);
     assert_int_equal(quick.report.n_attempts, 0);
-    assert_in_range((int)remote_call_ms(&quick), 95, 150);
+    assert_in_range((int)remote_call_ms(&quick), 95, 250);
     remote_call_wait(&first);
     remote_call_wait(&second);
     assert_true(remote_call_ms(&second) < 400);
@@ -436,13 +469,15 @@ static void times_are_kept_for_connections(void **state)
 /* --- Name look-ups ------------------------------------------------------------------------------------ */
 
 #define SLOW_HOST  "slow.test"
-#define LOOK_UP_MS 1000
+#define LOOK_UP_MS 500
 
 static atomic_int n_look_ups;
 
 /* The C library's, for all but one host; libcurl finds this one first (ENABLE_EXPORTS). */
-int getaddrinfo(const char *restrict node, const char *restrict service,
-                const struct addrinfo *restrict hints, struct addrinfo **restrict out)
+__attribute__((visibility("default"))) int getaddrinfo(const char *restrict node,
+                                                       const char *restrict service,
+                                                       const struct addrinfo *restrict hints,
+                                                       struct addrinfo **restrict out)
 {
     if (node && strcmp(node, SLOW_HOST) == 0) {
         atomic_fetch_add(&n_look_ups, 1);
@@ -554,6 +589,8 @@ int main(void)
         cmocka_unit_test(a_dead_server_is_left_alone),
         cmocka_unit_test(nothing_is_tried_again_after_text),
         cmocka_unit_test(endless_answers_are_ended),
+        cmocka_unit_test(answers_do_not_exceed_what_was_asked),
+        cmocka_unit_test(another_server_is_asked_what_it_has),
         cmocka_unit_test(the_only_server_is_asked_twice),
         cmocka_unit_test(but_not_for_ever),
         cmocka_unit_test(refusals_are_told),

@@ -288,6 +288,49 @@ static void test_fails(void **state)
     answer_clear(&a);
 }
 
+/* An answer that breaks off is asked for again, once, unless somebody has seen some of it. */
+static void test_breaks_off(void **state)
+{
+    struct elsewhere *e = *state;
+    struct typed t;
+    struct answer a;
+    open_world(e, false, &qwen);
+    for (int i = 0; i < 2; i++) {
+        struct service_request r = after(&t, i == 0 ? "" : "x");
+        r.on_text = NULL;
+        (void)world_submit(&e->world, r, &a);
+        (void)stub_remote_give(job(0), "half of ");
+        stub_remote_fail(job(0), "gpu:8000: its answer broke off");
+        service_poll(e->world.service);
+        assert_int_equal(a.n_done, 0);
+        (void)stub_remote_give(job(0), "all of");
+        if (i == 0) {
+            (void)stub_remote_give(job(0), " it;");
+            stub_remote_end(job(0), REMOTE_STOP_EOG);
+        } else {
+            stub_remote_fail(job(0), "gpu:8000: its answer broke off");
+        }
+        world_wait_for(&e->world, &a);
+        assert_int_equal(a.outcome, i == 0 ? SERVICE_OK : SERVICE_UNAVAILABLE);
+        if (i == 0) assert_string_equal(buf_str(&a.text[0]), "all of it;");
+        answer_clear(&a);
+    }
+    (void)world_submit(&e->world, after(&t, "y"), &a);
+    (void)stub_remote_give(job(0), "seen and ");
+    service_poll(e->world.service);
+    stub_remote_fail(job(0), "gpu:8000: its answer broke off");
+    world_wait_for(&e->world, &a);
+    assert_int_equal(a.outcome, SERVICE_OK);
+    assert_memory_equal(buf_str(&a.text[0]), "seen and", 8);
+    assert_string_equal(a.stop, "cancelled");
+    answer_clear(&a);
+    (void)world_submit(&e->world, after(&t, "y"), &a); /* that was not kept */
+    answer_with("whole;", REMOTE_STOP_EOG);
+    world_wait_for(&e->world, &a);
+    assert_string_equal(buf_str(&a.text[0]), "whole;");
+    answer_clear(&a);
+}
+
 /* ---- A local model instead ---- */
 
 static void test_local_after_failure(void **state)
@@ -463,6 +506,7 @@ int main(void)
         TEST(test_candidates),
         TEST(test_warm_up),
         TEST(test_fails),
+        TEST(test_breaks_off),
         TEST(test_local_after_failure),
         TEST(test_local_after_patience),
         TEST(test_patience_is_for_the_beginning),

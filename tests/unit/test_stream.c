@@ -194,28 +194,24 @@ static void test_enough(void **state)
     }
 }
 
-/* `head`, then n bytes 'x', then `tail`; the caller frees. */
-static char *long_line(const char *head, size_t n, const char *tail, size_t *len)
-{
-    *len = strlen(head) + n + strlen(tail);
-    char *bytes = malloc(*len + 1);
-    memcpy(bytes, head, strlen(head));
-    memset(bytes + strlen(head), 'x', n);
-    memcpy(bytes + strlen(head) + n, tail, strlen(tail) + 1);
-    return bytes;
-}
-
+/* `head`, then n bytes 'x', then `tail`: how many bytes of events come of it. */
 static enum err read_long(enum stream_kind kind, const char *head, size_t n, const char *tail, size_t piece,
                           size_t *event_bytes)
 {
     struct seen s;
-    size_t len;
-    char *bytes = long_line(head, n, tail, &len);
+    struct buf bytes;
+    char *middle = malloc(n);
+    memset(middle, 'x', n);
+    buf_init(&bytes, SIZE_MAX);
+    buf_add_str(&bytes, head);
+    buf_add(&bytes, middle, n);
+    buf_add_str(&bytes, tail);
     seen_init(&s, INT32_MAX);
-    enum err err = read_all(kind, bytes, len, piece, piece, &s);
+    enum err err = read_all(kind, bytes.data, bytes.len, piece, piece, &s);
     *event_bytes = s.events.len;
     buf_clear(&s.events);
-    free(bytes);
+    buf_clear(&bytes);
+    free(middle);
     return err;
 }
 
