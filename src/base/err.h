@@ -20,7 +20,8 @@
     X(ERR_ARG, "bad argument")                                                                               \
     X(ERR_LIMIT, "a limit was exceeded")                                                                     \
     X(ERR_CANCELLED, "cancelled")                                                                            \
-    X(ERR_NETWORK, "network error")
+    X(ERR_NETWORK, "network error")                                                                          \
+    X(ERR_DENIED, "access was denied")
 
 enum err {
 #define X(code, text) code,

@@ -33,19 +33,13 @@ struct check {
 
 /* --- What it says about itself -------------------------------------------------------------------------- */
 
-/* A server asks for a key, or does not like this one: then the message tells of the settings for it. */
-static bool is_about_key(const struct errmsg *msg)
-{
-    return strstr(msg->text, "key_file") != NULL;
-}
-
 /* name: of what was tried. */
 static void tell_failure(const struct check *c, const char *name, enum err err, const struct errmsg *msg)
 {
     char try_it[REMOTE_NAME_MAX + 32];
     snprintf(try_it, sizeof try_it, "to see what happens: curl -v %s", c->url);
     const char *advice = try_it;
-    if (is_about_key(msg)) {
+    if (err == ERR_DENIED) {
         name = "key";
         advice = *c->key
                      ? "is that the key which this server takes?"

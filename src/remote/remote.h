@@ -54,8 +54,8 @@ struct remote_report {
     enum remote_stop stop;
     bool is_partial;
     /* ERR_NETWORK: no server could answer, in time or at all; ERR_ARG: they refuse the request itself (400,
-     * 413, 422) or the key (401, 403); ERR_NOT_FOUND: the model; ERR_LIMIT: rate limits, or an answer beyond
-     * the bounds of stream.h; ERR_FORMAT: no answer of this API. */
+     * 413, 422); ERR_DENIED: the key (401, 403); ERR_NOT_FOUND: the model; ERR_LIMIT: rate limits, or an
+     * answer beyond the bounds of stream.h; ERR_FORMAT: no answer of this API. */
     enum err err;
     struct errmsg msg; /* names the server that said it last */
     int32_t server;    /* that answered; -1: none */

@@ -55,6 +55,7 @@ static bool on_event(void *ctx, const char *event, size_t len)
     struct remote_job *j = a->job;
     struct buf *text = &a->remote->text;
     struct dialect_piece piece;
+    a->heard_ns = clock_ns();
     buf_reset(text);
     a->err = dialect_read(a->remote->api, event, len, text, &piece, &a->msg);
     if (a->err) return false;
@@ -132,7 +133,7 @@ enum err remote_attempt_start(struct remote_job *j, struct attempt *a, int32_t s
                                      .len = j->body.len,
                                      .events = &events,
                                      .ctx = a};
-    *a = (struct attempt){.remote = r, .job = j, .server = server, .start_ns = now};
+    *a = (struct attempt){.remote = r, .job = j, .server = server, .start_ns = now, .heard_ns = now};
     buf_init(&a->refusal, REMOTE_ANSWER_MAX);
     enum err err = transfer_start(r->transfers, &ask, &a->transfer, msg);
     if (err) return err;

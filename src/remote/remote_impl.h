@@ -45,6 +45,7 @@ struct attempt {
     struct transfer *transfer; /* null: not under way, and all else is void */
     int32_t server;
     int64_t start_ns;
+    int64_t heard_ns;       /* when its server last said something */
     int64_t connect_due_ns; /* 0: it is connected */
     int64_t first_due_ns;   /* for the first token, so that another server still has time; 0: no such limit */
     int64_t late_ns;        /* when it is late, and then late again; 0: never */

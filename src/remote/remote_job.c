@@ -259,14 +259,16 @@ static void leave_loser(struct remote_job *j)
     }
 }
 
-/* The time of the whole request is over. */
-static void run_out(struct remote *r, struct remote_job *j)
+/* The time of the whole request is over. That is the fault of servers which have been silent for a good part
+ * of it, not of those that were asked late, or are only slow. */
+static void run_out(struct remote *r, struct remote_job *j, int64_t now)
 {
     struct verdict v = {.err = j->report.err, .msg = j->report.msg};
     for (int32_t i = 0; i < N_ATTEMPTS; i++) {
         struct attempt *a = &j->attempts[i];
         if (!a->transfer) continue;
         remote_verdict_late(r, a->server, true, r->timeout_ns, &v);
+        if (now - a->heard_ns < r->timeout_ns / 4) v.end = SERVER_END_LEFT;
         remote_attempt_finish(a, &v);
     }
     if (j->has_text) {
@@ -286,7 +288,7 @@ static bool check_deadlines(struct remote *r, struct remote_job *j, int64_t now)
         remote_attempt_leave(j->winner, SERVER_END_OK);
         end_with(r, j, j->winner->stop);
     } else if (now >= j->deadline_ns) {
-        run_out(r, j);
+        run_out(r, j, now);
     } else if (j->end_by_ns && now >= j->end_by_ns) {
         remote_attempt_leave(j->winner, SERVER_END_OK);
         end_with(r, j, REMOTE_STOP_TIME);

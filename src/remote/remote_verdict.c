@@ -68,7 +68,7 @@ static void judge_status(const struct remote *r, int32_t server, const struct tr
         v->end = SERVER_END_LIMITED;
         v->retry_after_s = result->retry_after_s;
     } else if (status == 401 || status == 403) {
-        remote_verdict_fail(r, server, v, ERR_ARG, "%s (HTTP %d)%s%s",
+        remote_verdict_fail(r, server, v, ERR_DENIED, "%s (HTTP %d)%s%s",
                             r->key[0] ? "refuses the key; check key_file or key_env"
                                       : "wants a key; set key_file or key_env",
                             status, colon, says);

@@ -82,6 +82,10 @@ enum transfer_fault transfer_fault_of(CURLcode code, int os_errno, const char *d
     case CURLE_UNSUPPORTED_PROTOCOL: /* what curl calls HTTP/0.9: an answer without a status */
     case CURLE_WEIRD_SERVER_REPLY:
         return say(TRANSFER_BROKEN, "what it answers is not HTTP", msg);
+    case CURLE_WRITE_ERROR: /* on_body wanted no more of it */
+        return say(TRANSFER_BROKEN, "its answer is longer than any that was asked for", msg);
+    case CURLE_OUT_OF_MEMORY: /* what libcurl before 8.6 calls a line beyond its own bounds, too */
+        return say(TRANSFER_BROKEN, "its answer's headers are too long, or there is no memory for it", msg);
     default:
         (void)err_set(msg, OK, "the transfer failed (libcurl's error %d)", (int)code);
         return TRANSFER_BROKEN;

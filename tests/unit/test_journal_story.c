@@ -394,6 +394,8 @@ static void test_any_bytes(void **state)
         r.was_shared = bytes[0] & 1; /* other values of a bool are no values */
         r.is_throttled = bytes[0] & 2;
         r.was_cut = bytes[0] & 4;
+        r.is_remote = bytes[0] & 8;
+        r.is_fallback = bytes[0] & 16;
         if (i % 2) r.outcome = 0;
         story_of(&r, &out);
     }

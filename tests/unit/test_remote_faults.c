@@ -225,8 +225,8 @@ static void refusals_are_told(void **state)
         {413, ERR_ARG, "HTTP 413"},
         {422, ERR_ARG, "HTTP 422"},
         {404, ERR_NOT_FOUND, "as told"},
-        {401, ERR_ARG, "key_file"},
-        {403, ERR_ARG, "refuses the key"},
+        {401, ERR_DENIED, "key_file"},
+        {403, ERR_DENIED, "refuses the key"},
         {302, ERR_NETWORK, "elsewhere.test"},
     };
     const struct remote_options o = {.key = "sk-secret"};
