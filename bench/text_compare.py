@@ -9,6 +9,7 @@ import bisect
 
 NEAR_TIE = 0.1  # difference of log probabilities: one candidate is at most 1.1 times as likely as the other
 TIE_BUCKETS = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0)
+CONTROLS = bytes(c for c in (*range(32), 127) if c not in b"\t\n")
 BACK_TOKENS = 4  # before the one with the first differing byte: what parts there may have been split otherwise
 
 
@@ -26,9 +27,14 @@ def whole(text):
     return text.rstrip("\ufffd").encode("utf-8", "surrogatepass")
 
 
+def shown(text):
+    """As in suggestions, which hold no control characters."""
+    return whole(text).translate(None, CONTROLS)
+
+
 def relation(a, b):
     """"equal"; "cut": one is the beginning of the other, which may be empty; "different"."""
-    a, b = whole(a), whole(b)
+    a, b = shown(a), shown(b)
     if a == b:
         return "equal"
     return "cut" if a.startswith(b) or b.startswith(a) else "different"

@@ -91,7 +91,8 @@ struct outcome {
     size_t cursor;
     struct inline_info info;
     struct inline_result result;
-    double total_ms; /* from the command's start */
+    const char *fallback; /* complete_daemon_answer; or null */
+    double total_ms;      /* from the command's start */
 };
 
 static void add_json(struct buf *out, const struct outcome *o)
@@ -101,6 +102,7 @@ static void add_json(struct buf *out, const struct outcome *o)
     json_begin_object(&j, NULL);
     json_str_len(&j, "text", o->result.text, o->result.len);
     json_str(&j, "model", o->info.name);
+    if (o->fallback && *o->fallback) json_str(&j, "fallback", o->fallback);
     json_begin_object(&j, "fim");
     json_str(&j, "family", o->info.fim_family);
     json_str(&j, "order", o->info.fim_order);
@@ -228,6 +230,7 @@ static bool complete_by_daemon(const struct options *options, const struct setti
     }
     o->info = answer.info;
     o->result = answer.result;
+    o->fallback = answer.fallback;
     o->total_ms = clock_ms_since(start);
     warn_without_fim(&o->info);
     warn_of_other_model(s, &answer);

@@ -276,6 +276,7 @@ struct service_run {
     struct prompt prompt;
     bool is_prompt_built;
     struct remote_prompt remote_prompt; /* of it, prompt tells only what was cut */
+    struct buf masked;                  /* what it shows of a raw prompt, without secrets; owned */
     struct remote_ask ask;
 };
 

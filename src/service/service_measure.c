@@ -129,7 +129,7 @@ void service_measure(struct service *s, bool whole)
     measure_caches(s);
     for (int32_t i = 0; i < s->models.n_known; i++) {
         struct service_loaded *m = s->models.known[i];
-        if (m->remote && m->state == SERVICE_READY) service_remote_measure(s, m);
+        if (m->state == SERVICE_READY && m->remote) service_remote_measure(s, m);
     }
     measure_memory(s, &t);
     measure_ceiling(s);

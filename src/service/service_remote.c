@@ -10,6 +10,7 @@
 #include <xxhash.h>
 
 #include "base/log.h"
+#include "context/secrets.h"
 #include "model/tokenizer.h"
 #include "os/clock.h"
 #include "remote/dialect.h"
@@ -19,12 +20,28 @@
 
 /* ---- On the remote's thread ---- */
 
+/* What is sent of a client's own prompt: what is drawn from documents is without secrets already. */
+static enum err mask_secrets(struct service_run *run, struct prompt_input *in)
+{
+    const struct secrets *secrets = run->model->service->o.secrets;
+    int32_t n;
+    if (!secrets || !in->is_raw || in->tokens || in->text_len == 0) return OK;
+    buf_init(&run->masked, SIZE_MAX);
+    enum err err = secrets_mask(secrets, in->text, in->text_len, &run->masked, &n);
+    in->text = buf_str(&run->masked);
+    in->text_len = run->masked.len;
+    return err;
+}
+
 static enum err build_prompt(struct service_run *run, const struct remote_traits *t, struct errmsg *msg)
 {
     if (run->is_prompt_built) return OK;
     struct remote_prompt *p = &run->remote_prompt;
-    enum err err = remote_prompt_build(run->model->elsewhere->fim, t, &run->snapshot.input,
-                                       run->snapshot.limits.max_prompt, p, &run->ask, msg);
+    struct prompt_input in = run->snapshot.input;
+    enum err err = mask_secrets(run, &in);
+    if (err) return err_set(msg, err, "cannot prepare the prompt: %s", err_text(err));
+    err = remote_prompt_build(run->model->elsewhere->fim, t, &in, run->snapshot.limits.max_prompt, p,
+                              &run->ask, msg);
     if (err) {
         remote_prompt_clear(p);
         return err;
@@ -259,7 +276,7 @@ void service_remote_measure(struct service *s, struct service_loaded *m)
 bool service_model_server(struct service *s, int32_t model, int32_t i, struct remote_server_state *out)
 {
     const struct service_loaded *m = model >= 0 && model < s->models.n_known ? s->models.known[model] : NULL;
-    if (!m || !m->remote || m->state != SERVICE_READY) return false;
+    if (!m || m->state != SERVICE_READY || !m->remote) return false; /* until it is, a worker has the rest */
     struct remote_state state;
     remote_state(m->remote, &state);
     if (i < 0 || i >= state.n_servers) return false;

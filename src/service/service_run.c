@@ -227,6 +227,7 @@ static void free_run(struct service *s, struct service_run *run)
     mem_free(run->jobs);
     prompt_clear(&run->prompt);
     remote_prompt_clear(&run->remote_prompt);
+    buf_clear(&run->masked);
     snapshot_clear(&run->snapshot);
     buf_clear(&run->text);
     mem_free(run);

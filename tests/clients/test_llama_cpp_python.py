@@ -1,7 +1,7 @@
 """The real OpenAI-compatible server of llama-cpp-python as a model's server.
 
-LLAMA_CPP_PYTHON names a Python that has the package llama_cpp.server. What is particular about it: it computes one request
-at a time, and by default cuts off the running one for the next, with a stream that ends without saying why."""
+LLAMA_CPP_PYTHON names a Python that has the package llama_cpp.server. What is particular about it: it computes one
+request at a time, and by default cuts off the running one for the next, with a stream that ends without saying why."""
 
 import json
 import os

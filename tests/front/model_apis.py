@@ -150,8 +150,8 @@ class Llama:
         prompt = body.get("prompt", "")
         if path == "/infill":
             if not settings.has_fim:
-                raise Refusal(501, {"error": {"code": 501, "type": "not_supported_error",
-                                              "message": "Infill is not supported by this model: prefix token is missing."}})
+                message = "Infill is not supported by this model: prefix token is missing."
+                raise Refusal(501, {"error": {"code": 501, "message": message, "type": "not_supported_error"}})
             for name in ("input_prefix", "input_suffix"):
                 if not isinstance(body.get(name), str):
                     raise Refusal(400, {"error": {"code": 400, "message": f'"{name}" is required',

@@ -98,9 +98,10 @@ def refusal(status, message, headers=()):
 
 
 async def plain(connection, status, body, headers=(), content_type="application/json"):
-    lines = [f"HTTP/1.1 {status} Status", f"Content-Type: {content_type}", *(f"{k}: {v}" for k, v in dict(headers).items())]
     data = body.encode() if isinstance(body, str) else body
-    await connection.write("\r\n".join([*lines, f"Content-Length: {len(data)}", "", ""]).encode() + data)
+    headers = {"Content-Type": content_type, **dict(headers), "Content-Length": len(data)}
+    lines = [f"HTTP/1.1 {status} Status", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    await connection.write("\r\n".join(lines).encode() + data)
 
 
 async def echo_key(server, connection, request, answer):
@@ -117,7 +118,9 @@ async def garbage(server, connection, request, answer):
 
 async def garbage_events(server, connection, request, answer):
     """Events that hold no JSON."""
-    wrong = b'data: {"choices": [{"text": \x00\xff]]\n\n' if "event-stream" in answer.content_type else b'{"respon\xff]\n'
+    wrong = b'{"choices": [{"text": \x00\xff]]\n'
+    if "event-stream" in answer.content_type:
+        wrong = b"data: " + wrong + b"\n"
     await answer.begin(None if answer.is_stream else len(wrong))
     await answer.send(wrong)
     if answer.is_stream:
@@ -207,8 +210,8 @@ async def redirect(server, connection, request, answer):
 
 async def html(server, connection, request, answer):
     """What a proxy says, with the status of success."""
-    page = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>" + "<p>Please sign in.</p>\n" * 50 + "</body></html>"
-    await plain(connection, 200, page, content_type="text/html; charset=utf-8")
+    page = "<!DOCTYPE html><html><head><title>Sign in</title></head><body>" + "<p>Please sign in.</p>\n" * 50
+    await plain(connection, 200, page + "</body></html>", content_type="text/html; charset=utf-8")
 
 
 async def html_502(server, connection, request, answer):

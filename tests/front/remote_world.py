@@ -15,6 +15,7 @@ from model_apis import right_text
 from model_server import ModelServer
 from models import Answer, ModelsTest
 
+QWEN = "Qwen/Qwen2.5-Coder-7B"  # a name that tells the model's family
 PREFIX = "static int hole_{};\n\nint f(void)\n{{\n    return "
 SUFFIX = "\n}\n"
 KEY = "sk-test-0123456789abcdefghij"

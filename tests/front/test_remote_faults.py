@@ -1,27 +1,17 @@
 """What servers elsewhere do that they should not: each request ends in time, with an answer of another server, of the
-local model, or an error that says what; and what it cost is given back.
-
-The storm at the end mixes all faults. How long it is: INLINE_STORM=10000 test_remote_faults.py Storm"""
+local model, or an error that says what."""
 
 import json
-import os
-import queue
-import random
 import threading
 import time
 import unittest
-
-# Before front: what is left in the environment goes to the program, which refuses variables that it does not know.
-N_STORM = int(os.environ.pop("INLINE_STORM", "1000"))
 
 from certificates import Certificates
 from daemon import SANITIZED
 from front import FIXTURES
 from model_faults import FAULTS
-from model_server import ModelServerProcess
-from remote_world import KEY, RemoteTest, right
+from remote_world import KEY, QWEN, RemoteTest, right
 
-QWEN = "qwen2.5-coder:7b"
 APIS = ("openai", "llama", "ollama")
 TIMEOUT_MS = 3000 if SANITIZED else 800  # of a request
 GRACE_S = 10 if SANITIZED else 1.0
@@ -58,6 +48,7 @@ class FaultsTest(RemoteTest):
             self.assertTrue(right(number).startswith(answer.text) or answer.text.startswith("endless"), answer)
         else:
             self.assert_refused(answer, f"127.0.0.1:{server.port}")
+            self.assertNotIn("libcurl", answer.error)  # whose numbers say nothing to people
 
     def recover(self, number, *servers, timeout=20):
         """All are well again: the right answer comes, from each of them."""
@@ -76,6 +67,8 @@ class FaultsTest(RemoteTest):
 
 class Alone(FaultsTest):
     """One server, nothing else: every fault ends with a clear error, in time."""
+
+    REMEMBERED = {"404", "garbage-events", "html", "empty"}  # as 401: not asked again for some seconds
 
     def check_fault(self, server, fault, number):
         server.set(fault=fault)
@@ -112,11 +105,15 @@ class Alone(FaultsTest):
             with self.subTest(fault=fault):
                 server = self.add_server(api=APIS[i % 3], model=QWEN, fault=fault, huge_bytes=100 * MB)
                 self.start_remote(server, timeout_ms=TIMEOUT_MS)
-                answer, took = self.timed(1)
-                self.assert_in_time(took)
-                self.assert_right_or_clear(answer, 1, server)
-                self.recover(2, server)
-                self.daemon.stop()
+                try:
+                    answer, took = self.timed(1)
+                    self.assert_in_time(took)
+                    self.assert_right_or_clear(answer, 1, server)
+                    if fault not in self.REMEMBERED:
+                        self.recover(2, server)
+                finally:
+                    self.daemon.stop()
+                    server.stop()
 
     def test_a_hundred_megabytes(self):
         """Neither kept nor read to the end."""
@@ -148,6 +145,7 @@ class Alone(FaultsTest):
             while (answer := self.infill(2)).status != 200:
                 self.assert_refused(answer, "too many requests")
                 self.assertLess(time.monotonic() - limited_at, 6)
+                time.sleep(0.4)  # else the next one would wait until just before its deadline
             self.assert_right(answer, 2)
             self.assertGreater(server.completions[0]["began"] - limited_at, 1.5)
         self.assertEqual(self.server_status(server)["failed"], 0)
@@ -199,11 +197,13 @@ class WithAnother(FaultsTest):
         for fault in faults:
             with self.subTest(api=api, fault=fault):
                 bad, good = self.start_pair(api)
-                bad.set(fault=fault)
-                self.check_pair(bad, fault)
-                self.daemon.stop()
-                bad.stop()
-                good.stop()
+                try:
+                    bad.set(fault=fault)
+                    self.check_pair(bad, fault)
+                finally:
+                    self.daemon.stop()
+                    bad.stop()
+                    good.stop()
 
     def check_pair(self, bad, fault):
         """The bad one is asked, and the right answer comes all the same."""
@@ -353,127 +353,6 @@ class Tls(FaultsTest):
                 self.assert_in_time(took)
                 self.assert_right_or_clear(answer, i, server)
                 self.recover(100 * (i + 1), server)
-
-
-class Storm(FaultsTest):
-    """Many requests at once over servers with every fault there is, and one that is well."""
-
-    N_CLIENTS = 32
-    TIMEOUT_MS = 4000
-    RSS_SLACK = 24 * MB  # what allocators and curl keep of connections
-
-    def add_process(self, **settings):
-        server = ModelServerProcess(**settings)
-        self.addCleanup(server.stop)
-        return server
-
-    def start_storm(self):
-        common = {"api": "openai", "model": QWEN, "first_ms": 5, "token_ms": 1, "retry_after": "1"}
-        self.bad = [self.add_process(seed=i, **common) for i in range(3)]
-        self.servers = [*self.bad, self.add_process(**common)]
-        urls = " ".join(server.url for server in self.servers)
-        self.write_settings(f"[models]\nmain = gpu\n[model.gpu]\napi = openai\nurls = {urls}\n"
-                            f"[remote]\ntimeout_ms = {self.TIMEOUT_MS}\nconnections = 8\n[log]\nlevel = error\n")
-        self.env.pop("INLINE_LOG_LEVEL")
-        self.daemon = self.start_daemon(model=None)
-
-    def client(self, numbers, outcomes):
-        while True:
-            try:
-                number = numbers.get_nowait()
-            except queue.Empty:
-                return
-            leaves = random.Random(number).random() < 0.05  # some hang up at once
-            try:
-                answer, took = self.timed(number, user=f"u{number}", timeout=0.02 if leaves else 60)
-                outcomes.append((number, answer, took))
-            except TimeoutError:
-                outcomes.append((number, None, 0 if leaves else 60))
-
-    def run_all(self, first, n):
-        numbers, outcomes = queue.Queue(), []
-        for number in range(first, first + n):
-            numbers.put(number)
-        threads = [threading.Thread(target=self.client, args=(numbers, outcomes)) for _ in range(self.N_CLIENTS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(len(outcomes), n)
-        return outcomes
-
-    def judge(self, outcomes):
-        """Right, cut short after it had begun, an error that says what, or left by the client."""
-        counts, slowest = {"right": 0, "partial": 0, "error": 0, "left": 0}, 0
-        errors = {}
-        for number, answer, took in outcomes:
-            slowest = max(slowest, took)
-            if answer is None:
-                counts["left"] += 1
-            elif answer.status != 200:
-                self.assert_refused(answer)
-                self.assertRegex(answer.error, "127.0.0.1:[0-9]+")
-                counts["error"] += 1
-                said = answer.error.partition(": ")[2]
-                errors[said] = errors.get(said, 0) + 1
-            elif answer.text == right(number):
-                counts["right"] += 1
-            else:
-                self.assertTrue(right(number).startswith(answer.text) or answer.text.startswith("endless"), answer)
-                counts["partial"] += 1
-        return counts, slowest, errors
-
-    def settle(self):
-        """All well again; what was under way is over."""
-        for server in self.servers:
-            server.set(mix={}, fault=None)
-        deadline = time.monotonic() + 30
-        while self.status()["running"]:
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.05)
-
-    def assert_given_back(self, before):
-        """before: (descriptors, memory, threads) when as many connections were open as there can be."""
-        deadline = time.monotonic() + 30
-        while self.n_fds() > before[0]:
-            self.assertLess(time.monotonic(), deadline, f"{self.n_fds()} descriptors, not {before[0]}")
-            time.sleep(0.1)
-        self.assertLessEqual(self.n_threads(), before[2])
-        if not SANITIZED:
-            self.assertLess(self.daemon.rss_bytes(), before[1] + self.RSS_SLACK)
-
-    def test_storm(self):
-        self.start_storm()
-        self.run_all(1000000, 200)  # what is allocated once is allocated
-        before = (self.n_fds(), self.daemon.rss_bytes(), self.n_threads())
-        for server in self.bad:  # half of what they answer
-            server.set(mix={fault: 0.5 / len(FAULTS) for fault in FAULTS})
-        begin = time.monotonic()
-        outcomes = self.run_all(1, N_STORM)
-        took = time.monotonic() - begin
-        self.assertIsNone(self.daemon.process.poll(), self.daemon.log)
-        counts, slowest, errors = self.judge(outcomes)
-        self.settle()
-        print(f"storm: {N_STORM} requests in {took:.1f} s: {counts}, slowest {slowest:.2f} s, "
-              f"memory {(self.daemon.rss_bytes() - before[1]) / MB:+.1f} MB, descriptors {self.n_fds() - before[0]:+d}, "
-              f"threads {self.n_threads() - before[2]:+d}", flush=True)
-        for said, n in sorted(errors.items(), key=lambda item: -item[1]):
-            print(f"  {n:5} {said}")
-        self.assertLess(slowest, self.TIMEOUT_MS / 1e3 + GRACE_S)
-        self.assertGreater(counts["right"], 0.6 * N_STORM)
-        self.assert_given_back(before)
-        self.recover_all()
-
-    def recover_all(self):
-        """And the servers are all used again."""
-        for server in self.servers:
-            server.reset()
-        deadline, number = time.monotonic() + 40, 2000000
-        while not all(server.n_completions() for server in self.servers):
-            self.assertLess(time.monotonic(), deadline, json.dumps(self.model_status("gpu")))
-            for _, answer, _ in self.run_all(number, 32):
-                self.assertTrue(answer is None or answer.status == 200, answer)
-            number += 32
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ class Compare(unittest.TestCase):
         self.assertEqual(compare.relation("", "abc"), "cut")
         self.assertEqual(compare.relation("abd", "abc"), "different")
         self.assertEqual(compare.relation("ab\ufffd", "ab"), "equal")
+        self.assertEqual(compare.relation("a\x07\tb\n", "a\tb\n"), "equal")
 
     def test_the_candidate_that_was_taken_instead(self):
         theirs = tokens(token(("return", -0.1), ("if", -3.0)), token((" a", -0.70), (" b", -0.75), (" c", -2.0)))
